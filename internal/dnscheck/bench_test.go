@@ -1,0 +1,38 @@
+package dnscheck
+
+import (
+	"testing"
+
+	"github.com/postseal/postseal/internal/dnscheck/dnstest"
+)
+
+// BenchmarkCheck runs one full check of a domain with 20 records against two resolvers over
+// real sockets.
+func BenchmarkCheck(b *testing.B) {
+	for name, zone := range map[string]string{"published": wholeZone(b, "example.org"), "nothing": ""} {
+		b.Run(name, func(b *testing.B) {
+			s1, s2 := dnstest.Serve(b, zone), dnstest.Serve(b, zone)
+			r, err := NewResolver(ResolverConfig{Servers: []string{s1.Addr(), s2.Addr()}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			c, err := NewChecker(CheckerConfig{Resolver: r})
+			if err != nil {
+				b.Fatal(err)
+			}
+			domain, want := mustName(b, "example.org"), wholeDomain(b, "example.org")
+			outcome := Match
+			if zone == "" {
+				outcome = Missing
+			}
+			for b.Loop() {
+				for _, f := range c.Check(b.Context(), domain, want) {
+					if f.Outcome != outcome {
+						b.Fatalf("%s %s: %s %s", f.Purpose, f.Name, f.Outcome, f.Code)
+					}
+				}
+			}
+			b.ReportMetric(float64(len(s1.Log())+len(s2.Log()))/float64(b.N), "questions/op")
+		})
+	}
+}

@@ -1,0 +1,266 @@
+package dnscheck
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/miekg/dns"
+)
+
+// opinion is what one server's answer means for one record.
+type opinion struct {
+	told  bool // the server answered, so code counts; else it is why there is no answer
+	match bool
+	code  Code
+	found []string // what was seen, in the form of Record.Expected
+	// where is another name at which the record was found; zero for the record's own.
+	where Name
+	hint  string // what the sentence of the code needs: an SPF record to publish, a zone
+}
+
+// compareAnswer judges an answer for all purposes whose records are compared as such; ours
+// are all values that we want at the same name, of any region.
+func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
+	if !a.told() {
+		return opinion{code: a.silenceCode()}
+	}
+	if a.result == SawLoop {
+		return opinion{told: true, code: CodeCNAMELoop, found: targets(a.chain)}
+	}
+	if a.result != SawAnswer {
+		return absence(rec, a)
+	}
+	var code Code
+	found := a.values()
+	switch {
+	case rec.Type == CNAME:
+		code = compareTarget(rec, domain, found)
+	case rec.Type == MX:
+		code = compareMX(rec, ours, domain, a.records)
+	case rec.Purpose == DKIM:
+		code = compareKey(rec, found)
+	default:
+		code = compareText(rec, ours, found)
+	}
+	return opinion{told: true, match: code == CodeMatch, code: code, found: found}
+}
+
+// absence tells NXDOMAIN and NODATA from a name that is a CNAME and therefore can hold
+// nothing else.
+func absence(rec Record, a answer) opinion {
+	op := opinion{told: true, code: CodeNODATA}
+	if a.result == SawNXDOMAIN {
+		op.code = CodeNXDOMAIN
+	}
+	if len(a.chain) > 0 {
+		op.code = CodeWrongType
+		if rec.Purpose == SPF || rec.Type == MX || rec.Purpose == MailFromSPF {
+			op.code = CodeCNAMEWithOtherData
+		}
+		op.found = []string{"CNAME " + a.chain[0] + "."}
+	}
+	return op
+}
+
+func targets(chain []string) []string {
+	var t []string
+	for _, name := range chain {
+		t = append(t, "CNAME "+name+".")
+	}
+	return t
+}
+
+func (a answer) silenceCode() Code {
+	switch {
+	case a.bogus:
+		return CodeDNSSECBogus
+	case a.result == SawREFUSED || a.result == SawLame:
+		return CodeNSLame
+	case a.result == SawSERVFAIL || a.result == SawMalformed || a.result == SawError:
+		return CodeSERVFAIL
+	default:
+		return CodeTimeout
+	}
+}
+
+// rank orders the codes by how much they tell about what the owner did; the highest wins
+// among several values.
+var rank = []Code{
+	CodeValueMismatch, CodeValueTruncated, CodeValueCaseChanged, CodeValueQuoted, CodeTargetDoubled, CodeStaleValue, CodeMatch,
+}
+
+func better(a, b Code) Code {
+	if slices.Index(rank, b) > slices.Index(rank, a) {
+		return b
+	}
+	return a
+}
+
+// compareText compares a value that may stand beside others under its name.
+func compareText(rec Record, ours []Record, found []string) Code {
+	code := CodeValueMismatch
+	for _, v := range found {
+		code = better(code, textCode(rec, v))
+		for _, other := range ours {
+			if other.Purpose == rec.Purpose && strings.TrimSpace(v) == strings.TrimSpace(other.Value) {
+				code = better(code, CodeStaleValue)
+			}
+		}
+	}
+	return code
+}
+
+// minPrefix is how much of a value must be there to call it truncated.
+const minPrefix = 8
+
+// textCode compares one text. Outer blanks do not count.
+func textCode(rec Record, found string) Code {
+	want, found := strings.TrimSpace(rec.Value), strings.TrimSpace(found)
+	if want == found {
+		return CodeMatch
+	}
+	for _, old := range rec.Previous {
+		if strings.TrimSpace(old) == found {
+			return CodeStaleValue
+		}
+	}
+	plain := unquoted(found)
+	switch {
+	case strings.EqualFold(want, found):
+		return CodeValueCaseChanged
+	case strings.EqualFold(unquoted(want), plain):
+		return CodeValueQuoted
+	case len(plain) >= minPrefix && strings.HasPrefix(want, plain):
+		return CodeValueTruncated
+	}
+	return CodeValueMismatch
+}
+
+// unquoted drops what forms, mail programs and people add to a value: quotes of any kind,
+// backslashes, blanks and line breaks.
+func unquoted(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune("\"'`\\“”„‘’«»", r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// compareTarget compares names as names: case and trailing dot do not count.
+func compareTarget(rec Record, domain Name, found []string) Code {
+	code := CodeValueMismatch
+	for _, v := range found {
+		code = better(code, targetCode(rec, domain, v))
+	}
+	return code
+}
+
+func targetCode(rec Record, domain Name, found string) Code {
+	want, found := bare(rec.Value), bare(found)
+	if want == found {
+		return CodeMatch
+	}
+	for _, old := range rec.Previous {
+		if bare(old) == found {
+			return CodeStaleValue
+		}
+	}
+	if zone, ok := strings.CutPrefix(found, want+"."); ok && sameTree(zone, domain.s) {
+		return CodeTargetDoubled
+	}
+	plain := bare(unquoted(found))
+	switch {
+	case plain == want:
+		return CodeValueQuoted
+	case len(plain) >= minPrefix && strings.HasPrefix(want, plain):
+		return CodeValueTruncated
+	}
+	return CodeValueMismatch
+}
+
+// sameTree tells whether one name is the other or above it.
+func sameTree(a, b string) bool {
+	return a == b || strings.HasSuffix(a, "."+b) || strings.HasSuffix(b, "."+a)
+}
+
+// compareMX wants our exchange at our preference and no exchange that is not ours.
+func compareMX(rec Record, ours []Record, domain Name, found []dns.RR) Code {
+	want := bare(rec.Value)
+	var present, priority, extra bool
+	code := CodeValueMismatch
+	for _, rr := range found {
+		mx, ok := rr.(*dns.MX)
+		if !ok {
+			continue
+		}
+		host := bare(mx.Mx)
+		switch {
+		case host == want:
+			present = true
+			priority = priority || int(mx.Preference) == rec.priority()
+		case slices.ContainsFunc(ours, func(o Record) bool { return bare(o.Value) == host }):
+		case host == "" && len(found) == 1:
+			return CodeMXNull // RFC 7505
+		default:
+			extra = true
+			code = better(code, targetCode(rec, domain, host))
+		}
+	}
+	switch {
+	case !present:
+		return code
+	case extra:
+		return CodeMXExtra
+	case !priority:
+		return CodeMXWrongPriority
+	}
+	return CodeMatch
+}
+
+// compareKey compares DKIM keys that are published directly: as keys, so that order of
+// tags and folding of the base64 do not count (RFC 6376, section 3.6.1).
+func compareKey(rec Record, found []string) Code {
+	want := keyTags(rec.Value)
+	var keys []map[string]string
+	code := CodeValueMismatch
+	for _, v := range found {
+		tags := keyTags(v)
+		if _, ok := tags["p"]; !ok {
+			code = better(code, textCode(rec, v))
+			continue
+		}
+		keys = append(keys, tags)
+	}
+	switch {
+	case len(keys) == 0:
+		return code
+	case len(keys) > 1:
+		return CodeDKIMMultipleKeys
+	case keys[0]["p"] == "" && want["p"] != "":
+		return CodeDKIMKeyRevoked
+	case keys[0]["p"] == want["p"] && keys[0]["k"] == want["k"]:
+		return CodeMatch
+	}
+	for _, old := range rec.Previous {
+		if keyTags(old)["p"] == keys[0]["p"] {
+			return CodeStaleValue
+		}
+	}
+	if p := keys[0]["p"]; len(p) >= minPrefix && p != want["p"] && strings.HasPrefix(want["p"], p) {
+		return CodeValueTruncated
+	}
+	return CodeDKIMKeyMismatch
+}
+
+// keyTags reads a tag list (RFC 6376, section 3.2); a missing k means rsa.
+func keyTags(s string) map[string]string {
+	tags := map[string]string{"k": "rsa"}
+	for tag := range strings.SplitSeq(s, ";") {
+		if name, value, ok := strings.Cut(tag, "="); ok {
+			tags[strings.TrimSpace(name)] = strings.Join(strings.Fields(value), "")
+		}
+	}
+	return tags
+}

@@ -1,0 +1,105 @@
+package dnstest
+
+import (
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Fault is one way to go wrong.
+type Fault struct {
+	kind    faultKind
+	delay   time.Duration
+	lie     []dns.RR
+	code    uint16
+	udpOnly bool
+}
+
+type faultKind int
+
+const (
+	faultServfail faultKind = iota + 1
+	faultRefused
+	faultNXDomain
+	faultDrop
+	faultDelay
+	faultTruncate
+	faultWrongID
+	faultWrongQuestion
+	faultGarbage
+	faultReferral
+	faultLie
+)
+
+// Faults without parameters.
+var (
+	Servfail      = Fault{kind: faultServfail}
+	Refused       = Fault{kind: faultRefused}
+	NXDomain      = Fault{kind: faultNXDomain}                // a lie: the name does not exist
+	Drop          = Fault{kind: faultDrop}                    // no reply at all
+	Truncate      = Fault{kind: faultTruncate, udpOnly: true} // TC and no records
+	WrongID       = Fault{kind: faultWrongID}
+	WrongQuestion = Fault{kind: faultWrongQuestion} // the answer is for another name
+	Garbage       = Fault{kind: faultGarbage}       // the right id, then bytes that are no message
+	Referral      = Fault{kind: faultReferral}      // other name servers instead of an answer
+)
+
+// Delay answers late.
+func Delay(d time.Duration) Fault { return Fault{kind: faultDelay, delay: d} }
+
+// Lie answers with these records, given as zone text, and with nothing else.
+func Lie(rrText string) Fault { return Fault{kind: faultLie, lie: parse(rrText)} }
+
+// Extended answers SERVFAIL with an extended error code (RFC 8914).
+func Extended(code uint16) Fault { return Fault{kind: faultServfail, code: code} }
+
+// UDPOnly limits a fault to UDP.
+func (f Fault) UDPOnly() Fault {
+	f.udpOnly = true
+	return f
+}
+
+// Fail sets the faults of a name and type, in place of earlier ones; an empty name means
+// all names, type "" or "ANY" all types. Several faults add up.
+func (s *Server) Fail(name, rrtype string, faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[faultKey(name, rrtype)] = faults
+}
+
+// Heal removes the faults that Fail set for the same name and type; Heal("", "") all of them.
+func (s *Server) Heal(name, rrtype string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == "" && rrtype == "" {
+		clear(s.faults)
+		return
+	}
+	delete(s.faults, faultKey(name, rrtype))
+}
+
+func faultKey(name, rrtype string) key {
+	k := key{qtype: typeOf(rrtype)}
+	if name != "" {
+		k.name = dns.CanonicalName(name)
+	}
+	return k
+}
+
+// faultsFor must be called with the lock held. The most special setting wins.
+func (s *Server) faultsFor(name string, qtype uint16, tcp bool) []Fault {
+	for _, k := range []key{{name, qtype}, {name, dns.TypeANY}, {"", qtype}, {"", dns.TypeANY}} {
+		faults, ok := s.faults[k]
+		if !ok {
+			continue
+		}
+		var active []Fault
+		for _, f := range faults {
+			if !tcp || !f.udpOnly {
+				active = append(active, f)
+			}
+		}
+		return active
+	}
+	return nil
+}

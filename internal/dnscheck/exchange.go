@@ -1,0 +1,407 @@
+package dnscheck
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// ednsSize keeps answers below the fragmentation limit (DNS flag day 2020).
+	ednsSize = 1232
+	// maxStray is how many packets that are not ours are skipped while waiting for the one
+	// that is.
+	maxStray = 16
+	// maxRecords bounds what is read from one answer.
+	maxRecords = 256
+	maxChain   = 8
+	// maxNegative caps how long a negative answer is believed to stay in caches.
+	maxNegative = time.Hour
+)
+
+// answer is what one server said, or why it said nothing.
+type answer struct {
+	server  string
+	result  string // a Saw constant
+	detail  string
+	records []dns.RR      // of the asked type, at the end of the CNAME chain
+	chain   []string      // bare names that the chain led through
+	ttl     time.Duration // how long caches may keep this answer, at most maxNegative; 0 if not told
+	bogus   bool          // the server says that DNSSEC validation failed
+	skipped bool          // not waited for, because the others had decided
+}
+
+// told tells whether the server answered the question, positively or negatively.
+func (a answer) told() bool {
+	switch a.result {
+	case SawAnswer, SawNXDOMAIN, SawNODATA, SawLoop:
+		return true
+	}
+	return false
+}
+
+// values returns the records in the form of Record.Expected.
+func (a answer) values() []string {
+	var values []string
+	for _, rr := range a.records {
+		values = append(values, presentation(rr))
+	}
+	return values
+}
+
+func presentation(rr dns.RR) string {
+	switch rr := rr.(type) {
+	case *dns.TXT:
+		return unescape(strings.Join(rr.Txt, ""))
+	case *dns.CNAME:
+		return absolute(rr.Target)
+	case *dns.MX:
+		return fmt.Sprintf("%d %s", rr.Preference, absolute(rr.Mx))
+	default:
+		return strings.TrimPrefix(rr.String(), rr.Header().String())
+	}
+}
+
+// unescape undoes the presentation escapes that miekg/dns puts into TXT strings.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	digit := func(i int) bool { return i < len(s) && s[i] >= '0' && s[i] <= '9' }
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] != '\\' || i+1 == len(s):
+			b = append(b, s[i])
+		case digit(i+1) && digit(i+2) && digit(i+3):
+			b = append(b, (s[i+1]-'0')*100+(s[i+2]-'0')*10+s[i+3]-'0')
+			i += 3
+		default:
+			b = append(b, s[i+1])
+			i++
+		}
+	}
+	return string(b)
+}
+
+func (a answer) err(name string) error {
+	e := &net.DNSError{Name: name, Server: a.server}
+	switch a.result {
+	case SawAnswer:
+		return nil
+	case SawNXDOMAIN, SawNODATA:
+		e.Err, e.IsNotFound = "no such record", true
+	case SawLoop:
+		e.Err = "CNAME chain has no end"
+	case SawTimeout, SawLimit:
+		e.Err, e.IsTimeout, e.IsTemporary = "no answer in time", true, true
+	default:
+		e.Err, e.IsTemporary = "server said "+a.result, true
+	}
+	return e
+}
+
+func (a answer) sight() Sight {
+	s := Sight{Server: a.server, Result: a.result, Detail: a.detail, Values: []string{}}
+	for _, v := range a.values() {
+		if len(s.Values) == maxValues {
+			break
+		}
+		s.Values = append(s.Values, shown(v))
+	}
+	return s
+}
+
+const (
+	maxValues = 32
+	maxValue  = 1024
+)
+
+// shown bounds a value for findings and makes it valid UTF-8, which JSON needs and a TXT
+// record need not be. Comparison always sees the value as it is.
+func shown(v string) string {
+	return strings.ToValidUTF8(v[:min(len(v), maxValue)], "\ufffd")
+}
+
+var (
+	errMalformed = errors.New("malformed answer")
+	errStray     = errors.New("only packets that do not fit the question")
+)
+
+// ask puts one question to one server: UDP first, TCP when the answer was cut or made no
+// sense, again after a pause when it was lost.
+func (r *Resolver) ask(ctx context.Context, server string, q question) answer {
+	a := answer{server: server, result: SawTimeout}
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		a.detail = "not waited for"
+		return a
+	}
+	edns := true
+	for try := range r.tries {
+		if try > 0 && !pause(ctx, rand.N(r.timeout/8+1)) {
+			break
+		}
+		m, err := r.exchange(ctx, "udp", server, q, edns)
+		if err == nil && m.Truncated || errors.Is(err, errMalformed) || errors.Is(err, errStray) {
+			m, err = r.exchange(ctx, "tcp", server, q, edns)
+		}
+		if err == nil && m.Rcode == dns.RcodeFormatError && edns {
+			edns = false // RFC 6891, section 7: an old server that does not know OPT
+			if m, err = r.exchange(ctx, "udp", server, q, edns); err == nil && m.Truncated {
+				m, err = r.exchange(ctx, "tcp", server, q, edns)
+			}
+		}
+		if err == nil {
+			a.read(m, q)
+			return a
+		}
+		a.result, a.detail = silence(err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		a.result, a.detail = SawTimeout, "not waited for any longer"
+	}
+	return a
+}
+
+// silence classifies why there is no answer. The text of the error is dropped: it names
+// our own ports.
+func silence(err error) (result, detail string) {
+	switch {
+	case errors.Is(err, errMalformed), errors.Is(err, errStray):
+		return SawMalformed, err.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return SawTimeout, ""
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return SawUnreachable, "connection refused"
+	default:
+		return SawUnreachable, ""
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// exchange sends one packet and waits for the one that answers it: same id, same question,
+// QR set. Everything else is skipped until the time is over. A fresh socket for each packet
+// gives a fresh source port, which together with the id makes blind spoofing hard.
+func (r *Resolver) exchange(ctx context.Context, network, server string, q question, edns bool) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	conn, err := r.dial(ctx, network, server)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	query := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), q.qtype)
+	// AD without DO asks whether the answer was validated (RFC 6840, section 5.7) and
+	// spares us the signatures, which we would not check.
+	query.AuthenticatedData = true
+	if edns {
+		query.SetEdns0(ednsSize, false)
+	}
+	packet, err := query.Pack()
+	if err != nil {
+		return nil, fmt.Errorf("pack question %s: %w", quote(q.name), err)
+	}
+	if network == "tcp" {
+		packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+	}
+	if _, err := conn.Write(packet); err != nil {
+		return nil, err
+	}
+	if network == "tcp" {
+		var size [2]byte
+		if _, err := io.ReadFull(conn, size[:]); err != nil {
+			return nil, err
+		}
+		reply := make([]byte, binary.BigEndian.Uint16(size[:])) // at most 64 KiB by protocol
+		if _, err := io.ReadFull(conn, reply); err != nil {
+			return nil, err
+		}
+		m, err := decode(reply, query)
+		if errors.Is(err, errStray) {
+			err = errMalformed
+		}
+		return m, err
+	}
+	buf := make([]byte, 2*ednsSize)
+	for range maxStray {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		m, err := decode(buf[:n], query)
+		if !errors.Is(err, errStray) {
+			return m, err
+		}
+	}
+	return nil, errStray
+}
+
+// decode reads a packet and compares it with what was asked.
+func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
+	if len(packet) < 2 || binary.BigEndian.Uint16(packet) != query.Id {
+		return nil, errStray
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(packet); err != nil {
+		// A cut packet is often sent cut in the middle of a record; TC says so.
+		if len(packet) > 3 && packet[2]&0x82 == 0x82 {
+			return &dns.Msg{MsgHdr: dns.MsgHdr{Id: query.Id, Response: true, Truncated: true}}, nil
+		}
+		return nil, errMalformed
+	}
+	if !m.Response || m.Opcode != dns.OpcodeQuery {
+		return nil, errStray
+	}
+	if len(m.Question) == 0 && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused) {
+		return m, nil // some servers drop the question when they refuse
+	}
+	asked := query.Question[0]
+	if len(m.Question) != 1 || m.Question[0].Qtype != asked.Qtype || m.Question[0].Qclass != asked.Qclass ||
+		lower(m.Question[0].Name) != lower(asked.Name) {
+		return nil, errStray
+	}
+	if len(m.Answer) > maxRecords {
+		m.Answer = m.Answer[:maxRecords]
+	}
+	return m, nil
+}
+
+// read fills a from a message that answers q.
+func (a *answer) read(m *dns.Msg, q question) {
+	a.detail = ""
+	switch m.Rcode {
+	case dns.RcodeSuccess, dns.RcodeNameError:
+	case dns.RcodeServerFailure:
+		a.result = SawSERVFAIL
+		a.extended(m)
+		return
+	case dns.RcodeRefused:
+		a.result = SawREFUSED
+		a.extended(m)
+		return
+	default:
+		a.result, a.detail = SawError, dns.RcodeToString[m.Rcode]
+		return
+	}
+	if m.AuthenticatedData {
+		a.detail = "dnssec"
+	}
+	name := q.name
+	for {
+		target := ""
+		for _, rr := range m.Answer {
+			h := rr.Header()
+			if h.Class != dns.ClassINET || bare(h.Name) != name {
+				continue
+			}
+			if h.Rrtype == q.qtype {
+				a.records = append(a.records, rr)
+				a.age(h.Ttl)
+			} else if c, ok := rr.(*dns.CNAME); ok {
+				target = bare(c.Target)
+				a.age(h.Ttl)
+			}
+		}
+		if len(a.records) > 0 || target == "" {
+			break
+		}
+		a.chain = append(a.chain, target)
+		a.detail = "CNAME " + cut(strings.Join(a.chain, " ")) // names are at most 1000 bytes each
+		if len(a.chain) > maxChain || target == q.name {
+			a.result = SawLoop
+			return
+		}
+		name = target
+	}
+	if len(a.records) > 0 {
+		a.result = SawAnswer
+		return
+	}
+	a.result = SawNODATA
+	if m.Rcode == dns.RcodeNameError {
+		a.result = SawNXDOMAIN
+	}
+	referral := false
+	for _, rr := range m.Ns {
+		switch rr := rr.(type) {
+		case *dns.SOA:
+			// RFC 2308, section 5: the lesser of both is how long the answer is kept.
+			a.ttl = min(seconds(rr.Hdr.Ttl), seconds(rr.Minttl), maxNegative)
+			return
+		case *dns.NS:
+			referral = true
+		}
+	}
+	a.ttl = 0
+	if referral && a.result == SawNODATA && !m.Authoritative {
+		a.result = SawLame
+	}
+}
+
+func (a *answer) age(ttl uint32) {
+	if d := min(seconds(ttl), maxNegative); a.ttl == 0 || d < a.ttl {
+		a.ttl = d
+	}
+}
+
+func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
+
+// extended notes the extended error (RFC 8914) of an answer, and whether it means that the
+// zone's signatures are wrong.
+func (a *answer) extended(m *dns.Msg) {
+	opt := m.IsEdns0()
+	if opt == nil {
+		return
+	}
+	for _, o := range opt.Option {
+		ede, ok := o.(*dns.EDNS0_EDE)
+		if !ok {
+			continue
+		}
+		a.detail = dns.ExtendedErrorCodeToString[ede.InfoCode]
+		if ede.ExtraText != "" {
+			a.detail += ": " + quote(ede.ExtraText)
+		}
+		switch ede.InfoCode {
+		case dns.ExtendedErrorCodeDNSBogus, dns.ExtendedErrorCodeSignatureExpired, dns.ExtendedErrorCodeSignatureNotYetValid,
+			dns.ExtendedErrorCodeDNSKEYMissing, dns.ExtendedErrorCodeRRSIGsMissing, dns.ExtendedErrorCodeNoZoneKeyBitSet,
+			dns.ExtendedErrorCodeNSECMissing:
+			a.bogus = true
+			return
+		}
+	}
+}

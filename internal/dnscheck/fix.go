@@ -1,0 +1,222 @@
+package dnscheck
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// cut shortens what others wrote to 100 characters.
+func cut(s string) string {
+	const limit = 100
+	if utf8.RuneCountInString(s) <= limit {
+		return s
+	}
+	n := 0
+	for i := range s {
+		if n == limit-1 {
+			return s[:i] + "…"
+		}
+		n++
+	}
+	return s
+}
+
+// quote shows what others wrote: cut, quoted, control characters escaped.
+func quote(s string) string { return strconv.Quote(cut(s)) }
+
+// quoteOurs shows a value of ours, which shall be copied and is therefore only cut where
+// it is absurd.
+func quoteOurs(s string) string {
+	const limit = 512
+	return strconv.Quote(s[:min(len(s), limit)])
+}
+
+// explain says in one sentence what to do; empty when there is nothing to do.
+func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
+	until := ""
+	if !retryAt.IsZero() {
+		until = " until " + retryAt.Format("2006-01-02 15:04:05 UTC")
+	}
+	if v.outcome == Match {
+		return explainMatch(rec, v)
+	}
+	if v.outcome != Unknown {
+		return upper(reason(rec, domain, v.why, until)) + "."
+	}
+	silent := strings.Join(v.silent, ", ")
+	switch {
+	case v.code == CodeNegativeCached:
+		return fmt.Sprintf("Wait: the %s record at %s is visible, but some resolvers still hold the answer that there is none%s.", rec.Type, rec.Name, until)
+	case v.code == CodeCachedOld:
+		return fmt.Sprintf("Wait: the right %s record at %s is visible, but some resolvers still hold %s%s.", rec.Type, rec.Name, found(v.why), until)
+	case v.why.told && v.why.match:
+		return fmt.Sprintf("Wait: the %s record at %s is visible, but too few resolvers confirm it while there is no answer from %s.", rec.Type, rec.Name, silent)
+	case v.why.told && silent == "":
+		return fmt.Sprintf("Not certain yet: %s.", reason(rec, domain, v.why, until))
+	case v.why.told:
+		return fmt.Sprintf("Not certain yet, because there is no answer from %s, but the others say: %s.", silent, reason(rec, domain, v.why, until))
+	case v.code == CodeDNSSECBogus:
+		return fmt.Sprintf("Have the DNSSEC signatures of the zone repaired: resolvers refuse to answer for %s because they do not validate (%s).", rec.Name, silent)
+	default:
+		return fmt.Sprintf("Nothing could be learnt about %s, so nothing changes and it is asked again: no answer from %s.", rec.Name, silent)
+	}
+}
+
+func explainMatch(rec Record, v verdict) string {
+	switch {
+	case v.code == CodeTargetMissing:
+		return fmt.Sprintf("Nothing to do: the record at %s is right, and what it refers to is missing on our side.", rec.Name)
+	case v.why.hint != "":
+		return fmt.Sprintf("The SPF record at %s authorises this mail, but it %s, which makes other mail fail: shorten it.", rec.Name, v.why.hint)
+	}
+	return ""
+}
+
+// reason is the sentence of a code, in lower case and without full stop.
+func reason(rec Record, domain Name, op opinion, until string) string {
+	name := rec.Name.String()
+	held := ""
+	if until != "" {
+		held = ", and if that was just done, wait, because resolvers keep the old answer" + until
+	}
+	switch op.code {
+	case CodeNXDOMAIN:
+		return fmt.Sprintf("nothing exists at %s: publish %s%s", name, demand(rec, domain), held)
+	case CodeNODATA:
+		return fmt.Sprintf("%s exists but has no %s record: publish %s%s", name, rec.Type, demand(rec, domain), held)
+	case CodeDoubledZone:
+		return fmt.Sprintf("the record was published at %s, with the zone twice: rename it to %s, which is %q in a form that adds %s by itself and %q in one that does not",
+			op.where, name, rec.Name.relativeTo(Name{op.hint}), op.hint, name+".")
+	case CodeWrongZoneLevel:
+		return fmt.Sprintf("the record was published at %s: move it to %s, which is %q in a form that adds %s by itself",
+			op.where, name, rec.Name.relativeTo(zoneOf(domain)), zoneOf(domain))
+	case CodeMXNull:
+		return fmt.Sprintf("%s has a null MX (\"0 .\"), which refuses all mail: replace it by %q", name, rec.Expected())
+	case CodeSPFMissing:
+		return fmt.Sprintf("%s has no SPF record: publish %s%s", name, demand(rec, domain), held)
+	case CodeSPFIncludeMissing:
+		return fmt.Sprintf("the SPF record at %s does not include %s: change it from %s to %s", name, includeTarget(rec.Value), found(op), quoteOurs(op.hint))
+	case CodeSPFIncludeUnreachable:
+		return fmt.Sprintf("the SPF record at %s names %s where no receiver gets to: %s", name, includeTarget(rec.Value), instead(op))
+	case CodeSPFMultiple:
+		return fmt.Sprintf("%s has %d SPF records, and more than one is an error for every receiver: %s", name, len(op.found), instead(op))
+	case CodeSPFTooManyLookups:
+		return fmt.Sprintf("the SPF record at %s needs more than 10 DNS look-ups before it comes to %s: remove includes, or move ours to the front as in %s", name, includeTarget(rec.Value), quoteOurs(mergeOr(op, rec)))
+	case CodeSPFVoidLookups:
+		return fmt.Sprintf("the SPF record at %s has more than 2 look-ups that find nothing before it comes to %s: remove the dead names from %s", name, includeTarget(rec.Value), found(op))
+	case CodeSPFSyntax:
+		return fmt.Sprintf("the SPF record at %s, or one that it includes, cannot be read (%s): correct %s", name, strings.Trim(quote(op.hint), `"`), found(op))
+	case CodeSPFIncludeBroken:
+		return fmt.Sprintf("the SPF record at %s leads to %s, which has not exactly one SPF record: remove that from %s", name, quote(op.hint), found(op))
+	case CodeDMARCMissing:
+		return fmt.Sprintf("neither %s nor its organizational domain has a DMARC policy: publish %s%s", domain, demand(rec, domain), held)
+	case CodeDMARCSyntax:
+		return fmt.Sprintf("the DMARC policy at %s cannot be read: correct %s, for instance to %s", name, found(op), quoteOurs(rec.Expected()))
+	case CodeDMARCMultiple:
+		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one", name, len(op.found))
+	case CodeWrongType:
+		return fmt.Sprintf("%s has %s where a %s record is needed: replace it, publish %s", name, found(op), rec.Type, demand(rec, domain))
+	case CodeCNAMEFlattened:
+		return fmt.Sprintf("%s answers with an address (%s) and hides its CNAME: switch off flattening or proxying there, so that it is a CNAME to %s", name, found(op), rec.Expected())
+	case CodeCNAMEWithOtherData:
+		return fmt.Sprintf("%s has %s, beside which no %s record can exist: remove the CNAME, or choose another name, then publish %s", name, found(op), rec.Type, demand(rec, domain))
+	case CodeCNAMELoop:
+		return fmt.Sprintf("the CNAME at %s leads in a circle or through more than %d names (%s): replace it, publish %s", name, maxChain, found(op), demand(rec, domain))
+	case CodeTargetDoubled:
+		return fmt.Sprintf("the %s at %s points to %s, with your own zone appended: write the target with a full stop at its end, %q", rec.Type, name, found(op), absolute(rec.Value))
+	case CodeValueQuoted:
+		return fmt.Sprintf("the value at %s has quotes, blanks or line breaks in it: change %s to exactly %s, without quotes around it", name, found(op), quoteOurs(rec.Expected()))
+	case CodeValueCaseChanged:
+		return fmt.Sprintf("the value at %s was changed between upper and lower case: change %s to exactly %s", name, found(op), quoteOurs(rec.Expected()))
+	case CodeValueTruncated:
+		return fmt.Sprintf("the value at %s was cut off: change %s to %s", name, found(op), quoteOurs(rec.Expected()))
+	case CodeStaleValue:
+		return fmt.Sprintf("%s holds %s, a value of ours that is not the one for this record%s: publish %s", name, found(op), region(rec), demand(rec, domain))
+	case CodeMXExtra:
+		return fmt.Sprintf("%s has other exchanges beside ours (%s): keep only %q, or choose a name that receives no mail", name, found(op), rec.Expected())
+	case CodeMXWrongPriority:
+		return fmt.Sprintf("the MX at %s has another priority (%s): change it to %q", name, found(op), rec.Expected())
+	case CodeDKIMKeyRevoked:
+		return fmt.Sprintf("the DKIM key at %s is revoked (empty p=): publish %s", name, demand(rec, domain))
+	case CodeDKIMMultipleKeys:
+		return fmt.Sprintf("%s has %d DKIM keys, and receivers may take any: keep only %s", name, len(op.found), quoteOurs(rec.Expected()))
+	case CodeDKIMKeyMismatch:
+		return fmt.Sprintf("%s holds another DKIM key: replace %s, publish %s", name, found(op), demand(rec, domain))
+	default:
+		if rec.isSPF() {
+			return fmt.Sprintf("the SPF record at %s does not let %s pass: %s", name, includeTarget(rec.Value), instead(op))
+		}
+		return fmt.Sprintf("%s holds %s: publish %s instead", name, found(op), demand(rec, domain))
+	}
+}
+
+// demand describes the record to publish, with its absolute name and the name as it is
+// typed into a form that appends the zone.
+func demand(rec Record, domain Name) string {
+	zone := zoneOf(domain)
+	where := fmt.Sprintf("at %s (%q in a form that adds %s by itself)", rec.Name, rec.Name.relativeTo(zone), zone)
+	switch rec.Type {
+	case CNAME:
+		return fmt.Sprintf("a CNAME record %s that points to %s", where, rec.Expected())
+	case MX:
+		return fmt.Sprintf("an MX record %s with priority %d and exchange %s", where, rec.priority(), absolute(rec.Value))
+	default:
+		return fmt.Sprintf("a TXT record %s with the value %s", where, quoteOurs(rec.Expected()))
+	}
+}
+
+// zoneOf guesses the zone that the owner edits: the registrable domain.
+func zoneOf(domain Name) Name {
+	if org := domain.Registrable(); !org.IsZero() {
+		return org
+	}
+	return domain
+}
+
+// found quotes the first values of an opinion.
+func found(op opinion) string {
+	switch len(op.found) {
+	case 0:
+		return "nothing"
+	case 1:
+		return quote(op.found[0])
+	default:
+		return fmt.Sprintf("%s and %d more", quote(op.found[0]), len(op.found)-1)
+	}
+}
+
+// instead proposes the SPF record of an opinion, where one could be made.
+func instead(op opinion) string {
+	if op.hint == "" {
+		return fmt.Sprintf("keep one record with one way through it instead of %s", found(op))
+	}
+	return fmt.Sprintf("replace %s by %s", found(op), quoteOurs(op.hint))
+}
+
+func mergeOr(op opinion, rec Record) string {
+	if len(op.found) > 0 {
+		if merged := mergeSPF(op.found, includeTarget(rec.Value)); merged != "" {
+			return merged
+		}
+	}
+	return rec.Value
+}
+
+func region(rec Record) string {
+	if rec.Region == "" {
+		return ""
+	}
+	return " in region " + rec.Region
+}
+
+func upper(s string) string {
+	// A sentence may begin with a DNS name, which stays as it is.
+	first, _, _ := strings.Cut(s, " ")
+	if s == "" || strings.ContainsAny(first, "._") {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}

@@ -1,0 +1,267 @@
+package dnscheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	defaultTimeout = time.Second
+	defaultTries   = 2
+	// maxExchanges bounds the sockets that one Resolver has open at a time.
+	maxExchanges = 256
+	// linger is how long others may still answer after the answers so far decide.
+	linger = 250 * time.Millisecond
+)
+
+// ResolverConfig says whom to ask. Only Servers is required.
+type ResolverConfig struct {
+	// Servers are recursive resolvers as host:port; ":53" is added to a bare IP address.
+	// Naming one twice is an error: it would count as two witnesses.
+	Servers []string
+	// Timeout bounds one try on one transport; 0 means 1 s.
+	Timeout time.Duration
+	// Tries is how often a server is asked before it counts as silent; 0 means 2.
+	Tries int
+	// Dial opens "udp" and "tcp" connections; nil means net.Dialer. A connection for "udp"
+	// must keep packet boundaries.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Resolver asks a fixed list of recursive resolvers, each over its own socket. It keeps no
+// cache and is safe for concurrent use.
+type Resolver struct {
+	servers []string
+	timeout time.Duration
+	tries   int
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	slots   chan struct{}
+}
+
+// NewResolver checks the configuration. It sends nothing.
+func NewResolver(c ResolverConfig) (*Resolver, error) {
+	r := &Resolver{
+		timeout: c.Timeout, tries: c.Tries, dial: c.Dial,
+		slots: make(chan struct{}, maxExchanges),
+	}
+	if r.timeout == 0 {
+		r.timeout = defaultTimeout
+	}
+	if r.tries == 0 {
+		r.tries = defaultTries
+	}
+	if r.timeout < 0 || r.tries < 0 {
+		return nil, errors.New("resolver: timeout and tries must be positive")
+	}
+	if r.dial == nil {
+		r.dial = new(net.Dialer).DialContext
+	}
+	if len(c.Servers) == 0 {
+		return nil, errors.New("resolver: no servers: configure at least one as host:port")
+	}
+	for _, s := range c.Servers {
+		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+			s = net.JoinHostPort(addr.String(), "53")
+		}
+		host, port, err := net.SplitHostPort(s)
+		if err != nil || host == "" || port == "" {
+			return nil, fmt.Errorf("resolver: server %s is not host:port", quote(s))
+		}
+		if slices.Contains(r.servers, s) {
+			return nil, fmt.Errorf("resolver: server %s is listed twice: one server must not count as two", quote(s))
+		}
+		r.servers = append(r.servers, s)
+	}
+	return r, nil
+}
+
+// Servers returns the servers that are asked, in configured order, each as host:port.
+func (r *Resolver) Servers() []string { return slices.Clone(r.servers) }
+
+// question is what is asked; name is bare (lower case, no trailing dot).
+type question struct {
+	name  string
+	qtype uint16
+}
+
+// enough looks at the answers so far and says whether they decide, and if so how long the
+// others may still take.
+type enough func(got []answer) (wait time.Duration, decided bool)
+
+// gather asks every server at once and returns one answer for each, in configured order.
+// With enough, servers that are slower than it allows count as timed out.
+func (r *Resolver) gather(ctx context.Context, q question, enough enough) []answer {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type indexed struct {
+		i int
+		a answer
+	}
+	results := make(chan indexed, len(r.servers))
+	for i, server := range r.servers {
+		go func() { results <- indexed{i, r.ask(ctx, server, q)} }()
+	}
+	answers := make([]answer, len(r.servers))
+	got := make([]answer, 0, len(r.servers))
+	var stop <-chan time.Time
+	late := false
+	// Also after a cancel all results are awaited: no goroutine outlives the call, and a
+	// cancelled exchange returns at once.
+	for len(got) < len(r.servers) {
+		select {
+		case res := <-results:
+			res.a.skipped = late && res.a.result == SawTimeout
+			answers[res.i] = res.a
+			got = append(got, res.a)
+			if enough == nil {
+				continue
+			}
+			// A later answer can shorten the wait to nothing, but not start it anew.
+			if wait, decided := enough(got); decided && (stop == nil || wait == 0) {
+				stop = time.After(wait)
+			}
+		case <-stop:
+			cancel()
+			stop, enough, late = nil, nil, true
+		}
+	}
+	return answers
+}
+
+// first asks every server at once and returns the first positive answer, or a negative one
+// when no other server has better news soon.
+func (r *Resolver) first(ctx context.Context, q question) answer {
+	return best(r.gather(ctx, q, firstWins))
+}
+
+func firstWins(got []answer) (time.Duration, bool) {
+	switch best(got).result {
+	case SawAnswer:
+		return 0, true
+	case SawNXDOMAIN, SawNODATA, SawLoop:
+		return linger, true
+	}
+	return 0, false
+}
+
+// best picks the answer that says most: a positive one, a negative one, any.
+func best(answers []answer) answer {
+	for _, a := range answers {
+		if a.result == SawAnswer {
+			return a
+		}
+	}
+	for _, a := range answers {
+		if a.told() {
+			return a
+		}
+	}
+	return answers[0]
+}
+
+// LookupTXT returns the TXT records of a name, each with its strings joined. Together with
+// the other Lookup methods it is what go-msgauth and blitiri.com.ar/go/spf ask for. All of
+// them return *net.DNSError: IsNotFound for NXDOMAIN and NODATA, IsTemporary for SERVFAIL,
+// REFUSED and time-outs (the latter with IsTimeout).
+func (r *Resolver) LookupTXT(ctx context.Context, domain string) ([]string, error) {
+	return lookups(r.first).LookupTXT(ctx, domain)
+}
+
+// LookupMX returns the MX records of a name by preference.
+func (r *Resolver) LookupMX(ctx context.Context, domain string) ([]*net.MX, error) {
+	return lookups(r.first).LookupMX(ctx, domain)
+}
+
+// LookupIPAddr returns the IPv4 and IPv6 addresses of a host.
+func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+	return lookups(r.first).LookupIPAddr(ctx, host)
+}
+
+// LookupAddr returns the names of an IP address (PTR).
+func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return lookups(r.first).LookupAddr(ctx, addr)
+}
+
+// lookups turns one way of asking into the methods of net.Resolver, so that a Resolver and
+// a running check (which has a cache and a budget) share them.
+type lookups func(ctx context.Context, q question) answer
+
+func (ask lookups) do(ctx context.Context, name string, qtype uint16) (answer, error) {
+	q := question{bare(name), qtype}
+	if _, ok := dns.IsDomainName(q.name); !ok || len(q.name) > maxName {
+		return answer{}, &net.DNSError{Err: "not a domain name", Name: cut(name), IsNotFound: true}
+	}
+	a := ask(ctx, q)
+	return a, a.err(q.name)
+}
+
+func (ask lookups) LookupTXT(ctx context.Context, domain string) ([]string, error) {
+	a, err := ask.do(ctx, domain, dns.TypeTXT)
+	return a.values(), err
+}
+
+func (ask lookups) LookupMX(ctx context.Context, domain string) ([]*net.MX, error) {
+	a, err := ask.do(ctx, domain, dns.TypeMX)
+	var mxs []*net.MX
+	for _, rr := range a.records {
+		if mx, ok := rr.(*dns.MX); ok {
+			mxs = append(mxs, &net.MX{Host: mx.Mx, Pref: mx.Preference})
+		}
+	}
+	slices.SortStableFunc(mxs, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
+	return mxs, err
+}
+
+func (ask lookups) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+	type reply struct {
+		a   answer
+		err error
+	}
+	v6 := make(chan reply, 1)
+	go func() {
+		a, err := ask.do(ctx, host, dns.TypeAAAA)
+		v6 <- reply{a, err}
+	}()
+	a4, err4 := ask.do(ctx, host, dns.TypeA)
+	r6 := <-v6
+	var ips []net.IPAddr
+	for _, rr := range slices.Concat(a4.records, r6.a.records) {
+		switch rr := rr.(type) {
+		case *dns.A:
+			ips = append(ips, net.IPAddr{IP: rr.A})
+		case *dns.AAAA:
+			ips = append(ips, net.IPAddr{IP: rr.AAAA})
+		}
+	}
+	if len(ips) > 0 {
+		return ips, nil
+	}
+	// Half an answer is none: "not found" needs both families.
+	if e, ok := errors.AsType[*net.DNSError](err4); ok && !e.IsNotFound {
+		return nil, err4
+	}
+	return nil, r6.err
+}
+
+func (ask lookups) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	arpa, err := dns.ReverseAddr(addr)
+	if err != nil {
+		return nil, &net.DNSError{Err: "not an IP address", Name: cut(addr), IsNotFound: true}
+	}
+	a, err := ask.do(ctx, arpa, dns.TypePTR)
+	var names []string
+	for _, rr := range a.records {
+		if ptr, ok := rr.(*dns.PTR); ok {
+			names = append(names, ptr.Ptr)
+		}
+	}
+	return names, err
+}
