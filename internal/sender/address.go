@@ -1,0 +1,315 @@
+package sender
+
+import (
+	"context"
+	"crypto/subtle"
+	"strings"
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Address is a trusted author address (RFC 5322, section 3.4.1) of one tenant.
+type Address struct {
+	ID        ID
+	Tenant    ID
+	Mailbox   string        // canonical addr-spec, lower case: what is compared
+	Domain    dnscheck.Name // of the addr-spec
+	Spelling  string        // what the client sent, and reads back
+	Status    Status        // Pending or Verified
+	By        Evidence      // how it became Verified
+	Code      CodeState
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Evidence says what proved an address.
+type Evidence string
+
+// The kinds of evidence.
+const (
+	ByCode              Evidence = "code"
+	ByEnvironmentRecord Evidence = "environment"
+)
+
+// CodeState is what is kept of a verification code: never the code.
+type CodeState struct {
+	Hash      []byte    `json:"hash,omitzero"` // HMAC-SHA256 under the instance's key over tenant, address and code
+	SentAt    time.Time `json:"sentAt,omitzero"`
+	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+	Tries     int       `json:"tries,omitzero"` // wrong ones against this code
+	Day       time.Time `json:"day,omitzero"`   // the UTC day that Sent and Wrong count
+	Sent      int       `json:"sent,omitzero"`
+	Wrong     int       `json:"wrong,omitzero"`
+}
+
+// ParseMailbox reads an addr-spec (RFC 5321, section 4.1.2) as it may be
+// trusted: one mailbox, an ASCII dot-atom for a local part, no display name,
+// comment, source route or quoting. It returns the canonical form, in lower
+// case with the domain in A-labels, and the domain.
+func ParseMailbox(field, s string) (canonical string, domain dnscheck.Name, err error) {
+	if s == "" {
+		return "", domain, Errorf(Required, field, "%s is missing: send an address such as noreply@mail.example.org.", field)
+	}
+	local, host, ok := strings.Cut(s, "@")
+	switch {
+	case !ok || strings.Contains(host, "@"):
+		return "", domain, Errorf(Invalid, field, "%s is not one email address; send it as local-part@domain, without a display name.", quote(s))
+	case strings.ContainsFunc(local, func(r rune) bool { return r > 126 }):
+		return "", domain, Errorf(Invalid, field, "The local part of %s is not ASCII; internationalized local parts (RFC 6531) are not supported.", quote(s))
+	case len(local) == 0 || len(local) > 64:
+		return "", domain, Errorf(Invalid, field, "The local part of %s must have 1 to 64 characters.", quote(s))
+	case !isDotAtom(local):
+		return "", domain, Errorf(Invalid, field, "The local part of %s may hold letters, digits, single dots inside and !#$%%&'*+-/=?^_`{|}~ only.", quote(s))
+	}
+	if domain, err = dnscheck.ParseDomain(host); err != nil {
+		return "", domain, &Error{Kind: Invalid, Field: field, Detail: err.Error()}
+	}
+	return strings.ToLower(local) + "@" + domain.String(), domain, nil
+}
+
+func isDotAtom(s string) bool {
+	for atom := range strings.SplitSeq(s, ".") {
+		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// CreateAddress registers an address of a registered domain. An address that is
+// already there is returned as it is, with created false. A new one is active
+// at once where the domain's environment record is verified; otherwise a code
+// goes out by mail in the same transaction.
+//
+// Errors: Required or Invalid on "emailAddress", Refused on "trustedEmail" with
+// DomainNotProven while the domain is not proven, Limit, Busy.
+func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain ID, spelling string) (a Address, created bool, err error) {
+	t, d, err := s.domain(ctx, p, tenant, domain, RoleAdmin)
+	if err != nil {
+		return Address{}, false, err
+	}
+	canonical, name, err := ParseMailbox("emailAddress", spelling)
+	if err != nil {
+		return Address{}, false, err
+	}
+	if name != d.Name {
+		return Address{}, false, Errorf(Invalid, "emailAddress", "%s does not belong to the domain %s.", quote(spelling), quote(d.Spelling))
+	}
+	if !d.Proven() {
+		e := Errorf(Refused, "trustedEmail", "%s is not verified yet; publish its ownership record and read the ownership status until it is ACTIVE.", quote(d.Spelling))
+		e.Reason = DomainNotProven
+		return Address{}, false, e
+	}
+	now := s.now()
+	fresh := Address{ID: NewID(), Tenant: tenant, Mailbox: canonical, Domain: name, Spelling: spelling, Status: Pending, CreatedAt: now, UpdatedAt: now}
+	code, err := s.newCode(t, &fresh, now)
+	if err != nil {
+		return Address{}, false, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
+		a, created = fresh, true
+		if err := tx.LockDomain(ctx, tenant, name); err != nil {
+			return err
+		}
+		if old, err := tx.AddressByMailbox(ctx, tenant, canonical); err == nil {
+			a, created = old, false
+			return nil
+		} else if KindOf(err) != NotFound {
+			return err
+		}
+		n, err := tx.CountAddresses(ctx, tenant, name, t.Limits.AddressesPerDomain)
+		if err != nil {
+			return err
+		}
+		if n >= t.Limits.AddressesPerDomain {
+			return Errorf(Limit, "emailAddress", "%s has its %d addresses; delete one that is no longer used.", quote(d.Spelling), t.Limits.AddressesPerDomain)
+		}
+		now, err := tx.Domain(ctx, tenant, domain)
+		if err != nil {
+			return err
+		}
+		if now.Facet(dnscheck.Environment, "").Status.Holds() {
+			a.Status, a.By, a.Code = Verified, ByEnvironmentRecord, CodeState{}
+		}
+		if err := tx.InsertAddress(ctx, a); err != nil {
+			return err
+		}
+		if err := tx.InsertEvent(ctx, newEvent(p, tenant, EventAddressCreated, a.ID, a.CreatedAt)); err != nil {
+			return err
+		}
+		if a.Status == Verified {
+			return tx.InsertEvent(ctx, newEvent(p, tenant, EventAddressActive, a.ID, a.CreatedAt, "by", string(a.By)))
+		}
+		return s.sendCode(ctx, tx, p, a, code)
+	})
+	if err != nil {
+		return Address{}, false, err
+	}
+	if created && a.Status == Pending {
+		s.Wake()
+	}
+	return a, created, nil
+}
+
+// Address returns one address of a domain.
+func (s *Service) Address(ctx context.Context, p Principal, tenant, domain, id ID) (Address, error) {
+	_, _, a, err := s.address(ctx, p, tenant, domain, id, RoleReader)
+	return a, err
+}
+
+func (s *Service) address(ctx context.Context, p Principal, tenant, domain, id ID, need Role) (Tenant, Domain, Address, error) {
+	t, d, err := s.domain(ctx, p, tenant, domain, need)
+	if err != nil {
+		return t, d, Address{}, err
+	}
+	a, err := s.store.Address(ctx, tenant, id)
+	if err == nil && a.Domain != d.Name {
+		err = notFound("trusted email address")
+	}
+	return t, d, a, err
+}
+
+// Addresses lists a domain's addresses in the order of their creation, and how
+// many there are in all.
+func (s *Service) Addresses(ctx context.Context, p Principal, tenant, domain ID, page Page) ([]Address, int, error) {
+	t, d, err := s.domain(ctx, p, tenant, domain, RoleReader)
+	if err != nil {
+		return nil, 0, err
+	}
+	as, err := s.store.Addresses(ctx, tenant, d.Name, page)
+	if err != nil {
+		return nil, 0, err
+	}
+	n := len(as)
+	if page.After != "" || (page.Limit > 0 && n == page.Limit) {
+		if n, err = s.store.CountAddresses(ctx, tenant, d.Name, max(t.Limits.AddressesPerDomain, n)); err != nil {
+			return nil, 0, err
+		}
+	}
+	return as, n, nil
+}
+
+// DeleteAddress removes an address; mail already accepted from it is refused at
+// dispatch.
+func (s *Service) DeleteAddress(ctx context.Context, p Principal, tenant, domain, id ID) error {
+	if _, _, _, err := s.address(ctx, p, tenant, domain, id, RoleAdmin); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.DeleteAddress(ctx, tenant, id); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, newEvent(p, tenant, EventAddressDeleted, id, s.now()))
+	})
+}
+
+// ResendCode mails a new code, which kills the old one. Errors: TooSoon on
+// "emailAddress" within a minute of the last or after the day's tenth, Invalid
+// where the address is active already.
+func (s *Service) ResendCode(ctx context.Context, p Principal, tenant, domain, id ID) (Address, error) {
+	t, _, _, err := s.address(ctx, p, tenant, domain, id, RoleAdmin)
+	if err != nil {
+		return Address{}, err
+	}
+	var a Address
+	err = s.store.Update(ctx, func(tx Tx) error {
+		var err error
+		if a, err = s.pendingAddress(ctx, tx, tenant, id, "emailAddress"); err != nil {
+			return err
+		}
+		now := s.now()
+		set := s.settings.Code
+		if wait := a.Code.SentAt.Add(set.ResendAfter); now.Before(wait) {
+			return tooSoon(wait, "A code was sent to this address less than %s ago", set.ResendAfter)
+		}
+		if a.Code.Day.Equal(day(now)) && a.Code.Sent > set.ResendPerDay { // the first mail is no resend
+			return tooSoon(day(now).Add(24*time.Hour), "%d codes were sent to this address today, the most there can be", a.Code.Sent)
+		}
+		code, err := s.newCode(t, &a, now)
+		if err != nil {
+			return err
+		}
+		a.UpdatedAt = now
+		if err := tx.UpdateAddress(ctx, a); err != nil {
+			return err
+		}
+		return s.sendCode(ctx, tx, p, a, code)
+	})
+	if err != nil {
+		return Address{}, err
+	}
+	s.Wake()
+	return a, nil
+}
+
+// ActivateAddress proves an address by its code. A code that is wrong, expired,
+// used up or replaced is WrongCode, always in the same words.
+func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, domain, id ID, code string) (Address, error) {
+	if _, _, _, err := s.address(ctx, p, tenant, domain, id, RoleAdmin); err != nil {
+		return Address{}, err
+	}
+	if code == "" {
+		return Address{}, Errorf(Required, "verificationCode", "verificationCode is missing: send the code from the mail.")
+	}
+	var a Address
+	right := false
+	err := s.store.Update(ctx, func(tx Tx) error {
+		var err error
+		if a, err = s.pendingAddress(ctx, tx, tenant, id, "verificationCode"); err != nil {
+			return err
+		}
+		now := s.now()
+		set := s.settings.Code
+		c := &a.Code
+		if !c.Day.Equal(day(now)) {
+			c.Day, c.Sent, c.Wrong = day(now), 0, 0
+		}
+		// Compared in any case, so that a used-up code takes as long as a wrong one.
+		right = subtle.ConstantTimeCompare(c.Hash, s.codeHash(tenant, id, code)) == 1
+		right = right && now.Before(c.ExpiresAt) && c.Tries < set.Tries && c.Wrong < set.WrongPerDay
+		event := newEvent(p, tenant, EventAddressCodeWrong, id, now)
+		if right {
+			a.Status, a.By, a.Code = Verified, ByCode, CodeState{}
+			event = newEvent(p, tenant, EventAddressActive, id, now, "by", string(ByCode))
+		} else {
+			if c.Tries >= set.Tries {
+				return nil // nothing to count any more: guessing on must not grow the log
+			}
+			c.Tries, c.Wrong = c.Tries+1, c.Wrong+1
+		}
+		a.UpdatedAt = now
+		if err := tx.UpdateAddress(ctx, a); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, event)
+	})
+	if err == nil && !right {
+		err = Errorf(WrongCode, "verificationCode", "The verification code is not valid or no longer valid; check it against the newest mail, or have a new one sent.")
+	}
+	if err != nil {
+		return Address{}, err
+	}
+	return a, nil
+}
+
+// pendingAddress loads an address under a lock that makes code tries one after
+// the other.
+func (s *Service) pendingAddress(ctx context.Context, tx Tx, tenant, id ID, field string) (Address, error) {
+	a, err := tx.Address(ctx, tenant, id)
+	if err != nil {
+		return a, err
+	}
+	if err := tx.LockDomain(ctx, tenant, a.Domain); err != nil {
+		return a, err
+	}
+	if a, err = tx.Address(ctx, tenant, id); err != nil {
+		return a, err
+	}
+	if a.Status == Verified {
+		return a, Errorf(Invalid, field, "%s is active already.", quote(a.Spelling))
+	}
+	return a, nil
+}

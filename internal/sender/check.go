@@ -1,0 +1,299 @@
+package sender
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Check is the newest evidence about a domain: a finding per record.
+type Check struct {
+	Tenant   ID
+	Domain   ID
+	At       time.Time
+	Findings []dnscheck.Finding
+}
+
+// CheckDomain returns a domain whose facets of these purposes are as fresh as a
+// reader may expect: reading a status is the check. Verified facets come from
+// the store, since the background looks after them. Others are looked at now,
+// once for all who wait, unless a check of them has only just finished. It
+// waits no longer than Verify.Inline and then answers what is known; no purpose
+// means all of them.
+func (s *Service) CheckDomain(ctx context.Context, p Principal, tenant, id ID, purposes ...dnscheck.Purpose) (Domain, error) {
+	_, d, err := s.domain(ctx, p, tenant, id, RoleReader)
+	if err != nil || !s.stale(d, purposes) {
+		return d, err
+	}
+	flight := s.flight.DoChan(string(id)+" "+joinPurposes(purposes), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.Verify.Inline+10*time.Second)
+		defer cancel()
+		return s.look(ctx, d, purposes, true)
+	})
+	timer := time.NewTimer(s.settings.Verify.Inline)
+	defer timer.Stop()
+	select {
+	case r := <-flight:
+		if r.Err != nil {
+			return Domain{}, r.Err
+		}
+		return r.Val.(Domain), nil
+	case <-timer.C:
+		return d, nil // the check goes on and is stored; the next reader sees it
+	case <-ctx.Done():
+		return Domain{}, ctx.Err()
+	}
+}
+
+func joinPurposes(ps []dnscheck.Purpose) string {
+	words := make([]string, len(ps))
+	for i, p := range ps {
+		words[i] = string(p)
+	}
+	return strings.Join(words, ",")
+}
+
+// stale reports whether any facet of these purposes is unverified and was last
+// checked too long ago.
+func (s *Service) stale(d Domain, purposes []dnscheck.Purpose) bool {
+	return slices.ContainsFunc(d.Facets, func(f Facet) bool {
+		return wants(purposes, f.Purpose) && f.Status != Verified && s.now().Sub(f.CheckedAt) > s.settings.Verify.Freshness
+	})
+}
+
+func wants(purposes []dnscheck.Purpose, p dnscheck.Purpose) bool {
+	return len(purposes) == 0 || slices.Contains(purposes, p)
+}
+
+// look asks the DNS about the domain's facets of these purposes and stores what
+// follows.
+func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked bool) (Domain, error) {
+	var want []dnscheck.Record
+	for _, r := range s.provider.Records(d) {
+		if wants(purposes, r.Purpose) {
+			want = append(want, r)
+		}
+	}
+	findings := s.checker.Check(ctx, d.Name, want)
+	if ctx.Err() != nil {
+		return d, ctx.Err()
+	}
+	return s.learn(ctx, d, findings, asked)
+}
+
+// learn applies findings about d, which were asked for with its tokens of that
+// moment, to the domain as it is now. Findings about another epoch's tokens say
+// nothing and are dropped.
+func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
+	var d Domain
+	err := s.store.Update(ctx, func(tx Tx) error {
+		var err error
+		if d, err = tx.Domain(ctx, asked.Tenant, asked.ID); err != nil {
+			return err
+		}
+		now := s.now()
+		held := d.Proven()
+		next := time.Time{}
+		for i, f := range d.Facets {
+			if f.Epoch != asked.Facet(f.Purpose, f.Region).Epoch {
+				continue
+			}
+			o := Observe(findingsOf(findings, f), byClient)
+			if len(findingsOf(findings, f)) > 0 {
+				var move *Move
+				d.Facets[i], move = Next(f, o, now, s.settings.Verify)
+				if move != nil {
+					if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, move.Event, d.ID, now,
+						"domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region, "stage", move.Stage)); err != nil {
+						return err
+					}
+				}
+			}
+			if at := NextCheck(d.Facets[i], o, now, s.settings.Verify); worthWatching(d, d.Facets[i]) && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+		}
+		if next.IsZero() {
+			next = now.Add(s.settings.Verify.VerifiedEvery)
+		}
+		d.NextCheck = now.Add(jitter(next.Sub(now)))
+		switch proven := d.Proven(); {
+		case proven && d.ProvenAt.IsZero():
+			d.ProvenAt = now
+			fallthrough
+		case proven && !held:
+			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventDomainProven, d.ID, now, "domainName", d.Spelling)); err != nil {
+				return err
+			}
+			if err := tx.Enqueue(ctx, Task{Kind: TaskKeys, Tenant: d.Tenant, Object: d.ID}); err != nil {
+				return err
+			}
+		case held && !proven:
+			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventDomainProofLost, d.ID, now, "domainName", d.Spelling)); err != nil {
+				return err
+			}
+		}
+		d.UpdatedAt = now
+		if err := tx.UpdateDomain(ctx, d); err != nil {
+			return err
+		}
+		d.Version++
+		return s.keepFindings(ctx, tx, d, findings, now)
+	})
+	return d, err
+}
+
+// worthWatching: the environment record is optional and SPF proves nothing, so
+// that while they are merely absent they don't keep a proven domain on close
+// watch.
+func worthWatching(d Domain, f Facet) bool {
+	return f.Status != Pending || f.Purpose == dnscheck.Ownership || f.Purpose == dnscheck.DKIM || !d.Proven()
+}
+
+func findingsOf(all []dnscheck.Finding, f Facet) []dnscheck.Finding {
+	var own []dnscheck.Finding
+	for _, x := range all {
+		if x.Purpose == f.Purpose && x.Region == f.Region {
+			own = append(own, x)
+		}
+	}
+	return own
+}
+
+// keepFindings replaces the findings about the same records and keeps the rest.
+func (s *Service) keepFindings(ctx context.Context, tx Tx, d Domain, findings []dnscheck.Finding, now time.Time) error {
+	last, err := tx.LastCheck(ctx, d.Tenant, d.ID)
+	if err != nil && KindOf(err) != NotFound {
+		return err
+	}
+	fresh := make(map[dnscheck.Purpose]bool)
+	for _, f := range findings {
+		fresh[f.Purpose] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(last.Findings), func(f dnscheck.Finding) bool { return fresh[f.Purpose] })
+	return tx.SaveCheck(ctx, Check{Tenant: d.Tenant, Domain: d.ID, At: now, Findings: append(kept, findings...)})
+}
+
+// jitter spreads a wait by a tenth either way, so that domains registered
+// together are not checked together for ever.
+func jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d - d/10 + time.Duration(rand.Int64N(int64(d)/5+1))
+}
+
+// Findings returns the newest evidence about a domain; a Check without findings
+// before the first look.
+func (s *Service) Findings(ctx context.Context, p Principal, tenant, id ID) (Domain, Check, error) {
+	_, d, err := s.domain(ctx, p, tenant, id, RoleReader)
+	if err != nil {
+		return Domain{}, Check{}, err
+	}
+	c, err := s.store.LastCheck(ctx, tenant, id)
+	if KindOf(err) == NotFound {
+		return d, Check{Tenant: tenant, Domain: id}, nil
+	}
+	return d, c, err
+}
+
+// RecheckDue looks at up to limit domains whose next check is due, a few at a
+// time, and returns how many there were. Domains it doesn't come to finish fall
+// due again when their lease ends.
+func (s *Service) RecheckDue(ctx context.Context, limit int) (int, error) {
+	const lease = 2 * time.Minute
+	const atATime = 16
+	var due []Domain
+	err := s.store.Update(ctx, func(tx Tx) error {
+		var err error
+		due, err = tx.ClaimDueDomains(ctx, s.now(), s.now().Add(lease), limit)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	forEach(due, atATime, func(d Domain) {
+		if err := s.recheck(ctx, d); err != nil && ctx.Err() == nil && KindOf(err) != NotFound {
+			s.log.Warn("re-check of a domain failed; it is tried again soon", "tenant", d.Tenant, "domain", d.ID, "error", err)
+		}
+	})
+	return len(due), ctx.Err()
+}
+
+func (s *Service) recheck(ctx context.Context, d Domain) error {
+	if slices.ContainsFunc(d.Facets, func(f Facet) bool { return f.Renewable(s.now(), s.settings.Verify) }) {
+		var err error
+		if d, err = s.renew(ctx, d); err != nil {
+			return err
+		}
+	}
+	_, err := s.look(ctx, d, nil, false)
+	return err
+}
+
+// renew replaces the tokens of facets that lapsed too long ago: a new epoch,
+// pending again.
+func (s *Service) renew(ctx context.Context, d Domain) (Domain, error) {
+	t, err := s.store.Tenant(ctx, d.Tenant)
+	if err != nil {
+		return d, err
+	}
+	fresh, err := s.provider.Provision(ctx, t, d.Name)
+	if err != nil {
+		return d, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
+		var err error
+		if d, err = tx.Domain(ctx, d.Tenant, d.ID); err != nil {
+			return err
+		}
+		now := s.now()
+		for i, f := range d.Facets {
+			if !f.Renewable(now, s.settings.Verify) {
+				continue
+			}
+			d.Facets[i] = Facet{Purpose: f.Purpose, Region: f.Region, Status: Pending, Epoch: f.Epoch + 1, Since: now}
+			if f.Purpose == dnscheck.Environment {
+				d.Tokens.Environment = fresh.Environment
+			}
+			for j, r := range d.Tokens.Regions {
+				k := slices.IndexFunc(fresh.Regions, func(x RegionTokens) bool { return x.Region == r.Region })
+				if r.Region != f.Region || k < 0 {
+					continue
+				}
+				if f.Purpose == dnscheck.Ownership {
+					d.Tokens.Regions[j].Ownership = fresh.Regions[k].Ownership
+				} else {
+					d.Tokens.Regions[j].DKIM = fresh.Regions[k].DKIM
+				}
+			}
+			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventFacetRenewed, d.ID, now, "domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region)); err != nil {
+				return err
+			}
+		}
+		d.UpdatedAt = now
+		if err := tx.UpdateDomain(ctx, d); err != nil {
+			return err
+		}
+		d.Version++
+		return nil
+	})
+	return d, err
+}
+
+// MakeKeys does TaskKeys: makes the DKIM keys that a domain lacks. A domain
+// deleted meanwhile needs none.
+func (s *Service) MakeKeys(ctx context.Context, tenant, id ID) error {
+	d, err := s.store.Domain(ctx, tenant, id)
+	if KindOf(err) == NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.provider.MakeKeys(ctx, d)
+}

@@ -1,0 +1,95 @@
+package sender
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// codeAlphabet has 32 letters and digits, without those that look alike, so
+// that a code of 8 carries 40 bits and each octet of randomness maps evenly.
+const codeAlphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+
+const codeLength = 8
+
+// newCode puts the state of a fresh code into the address and returns the code.
+func (s *Service) newCode(t Tenant, a *Address, now time.Time) (string, error) {
+	var b [codeLength]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	for i := range b {
+		b[i] = codeAlphabet[b[i]%byte(len(codeAlphabet))]
+	}
+	code := string(b[:])
+	old := a.Code
+	if !old.Day.Equal(day(now)) {
+		old.Sent, old.Wrong = 0, 0
+	}
+	a.Code = CodeState{
+		Hash: s.codeHash(t.ID, a.ID, code), SentAt: now, ExpiresAt: now.Add(s.settings.Code.Life),
+		Day: day(now), Sent: old.Sent + 1, Wrong: old.Wrong,
+	}
+	return code, nil
+}
+
+// codeHash binds a code to its tenant and address, so that it is worth nothing
+// elsewhere. People type codes: case and blanks around don't count.
+func (s *Service) codeHash(tenant, address ID, code string) []byte {
+	return s.keyed("address-code", string(tenant), string(address), strings.ToLower(strings.TrimSpace(code)))
+}
+
+func (s *Service) keyed(parts ...string) []byte {
+	h := hmac.New(sha256.New, s.codeKey)
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s,", len(p), p)
+	}
+	return h.Sum(nil)
+}
+
+func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
+
+// sendCode queues the mail with a code. The recipient's daily cap counts over
+// all tenants: else this would be a tool to bury somebody in mail.
+func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, code string) error {
+	if s.full() {
+		return busy()
+	}
+	now := s.now()
+	n, err := tx.CountRecipient(ctx, hex.EncodeToString(s.keyed("recipient", a.Mailbox)), day(now))
+	if err != nil {
+		return err
+	}
+	if n > s.settings.Code.PerRecipient {
+		return tooSoon(day(now).Add(24*time.Hour), "This address was sent %d verification mails today, the most there can be", n-1)
+	}
+	from := s.provider.SystemSender()
+	m := Message{
+		ID: NewID(), Tenant: a.Tenant, Kind: KindCode, From: from.Address, To: a.Mailbox, State: Queued,
+		NextAttemptAt: now, CreatedAt: now, ExpiresAt: a.Code.ExpiresAt,
+	}
+	m.Body, err = s.provider.Compose(Draft{
+		Message: m.ID, From: from, To: Mailbox{Address: a.Spelling}, At: now,
+		Subject: "Your verification code",
+		Text: fmt.Sprintf("Somebody asked to send mail from %s.\n\nVerification code: %s\n\nThe code is valid until %s. If you did not expect this mail, ignore it: nothing will be sent in your name.\n",
+			a.Spelling, code, a.Code.ExpiresAt.Format("2 January 2006 15:04 MST")),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.queue(ctx, tx, p, m); err != nil {
+		return err
+	}
+	return tx.InsertEvent(ctx, newEvent(p, a.Tenant, EventAddressCodeSent, a.ID, now))
+}
+
+func tooSoon(at time.Time, format string, args ...any) *Error {
+	e := Errorf(TooSoon, "emailAddress", "%s; another can be sent at %s.", fmt.Sprintf(format, args...), at.UTC().Format(time.RFC3339))
+	e.RetryAt = at
+	return e
+}

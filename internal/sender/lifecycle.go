@@ -1,0 +1,152 @@
+package sender
+
+import (
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Status is the state of a proof: of a domain's facet or of an address.
+type Status string
+
+// The states; docs/states.md draws the moves. Dialects have their own words.
+const (
+	Pending  Status = "pending"  // never seen
+	Verified Status = "verified" // seen
+	Lapsing  Status = "lapsing"  // gone, but not for long enough: still holds
+	Lapsed   Status = "lapsed"   // gone for the whole grace
+	Failed   Status = "failed"   // given up, where a dialect has the word
+)
+
+// Statuses lists every Status, for tables that must be complete.
+var Statuses = []Status{Pending, Verified, Lapsing, Lapsed, Failed}
+
+// Holds reports whether the proof counts.
+func (s Status) Holds() bool { return s == Verified || s == Lapsing }
+
+// Observation is what one check learnt about a facet, all its records together.
+type Observation struct {
+	Outcome dnscheck.Outcome // the worst of the records': Missing and Mismatch both mean absent
+	RetryAt time.Time        // asking before is useless (negative caching); zero: unknown
+	// Asked means that a client asked for the check. Such a check may improve or
+	// keep a state, never worsen it: else a script could revoke a domain by asking
+	// often while a resolver is sick.
+	Asked bool
+}
+
+// Observe joins the findings of one facet's records. No finding is Unknown.
+func Observe(findings []dnscheck.Finding, asked bool) Observation {
+	o := Observation{Outcome: dnscheck.Match, Asked: asked}
+	if len(findings) == 0 {
+		o.Outcome = dnscheck.Unknown
+	}
+	for _, f := range findings {
+		switch {
+		case f.Outcome == dnscheck.Missing || f.Outcome == dnscheck.Mismatch:
+			o.Outcome = f.Outcome
+		case f.Outcome != dnscheck.Match && o.Outcome == dnscheck.Match:
+			o.Outcome = dnscheck.Unknown
+		}
+		if !f.RetryAt.IsZero() && (o.RetryAt.IsZero() || f.RetryAt.Before(o.RetryAt)) {
+			o.RetryAt = f.RetryAt
+		}
+	}
+	return o
+}
+
+// Move is a change that Next made and that somebody should hear of.
+type Move struct {
+	Event EventType
+	Stage string // with EventFacetLapsing: start or half
+}
+
+// Next decides what an observation means for a facet.
+//
+// It is pure: the same observation at the same time gives the same answer.
+// Unknown (time-out, SERVFAIL) never worsens a state, it only brings the next
+// check nearer. A verified facet whose records are authoritatively gone gets
+// the grace before it lapses, since records vanish for an hour during a move of
+// provider more often than for good; and within the grace it must have been
+// seen absent several times, spread out, so that one bad hour can't be
+// mistaken for three days.
+func Next(f Facet, o Observation, now time.Time, v Verify) (Facet, *Move) {
+	f.CheckedAt = now
+	absent := o.Outcome == dnscheck.Missing || o.Outcome == dnscheck.Mismatch
+	switch {
+	case o.Outcome == dnscheck.Match && f.Status != Verified:
+		if f.Status == Lapsed && now.Sub(f.Since) > v.KeepTokens {
+			return f, nil // too long gone: it needs a new epoch, see Renewable
+		}
+		move := &Move{Event: EventFacetVerified}
+		if f.Status == Lapsing {
+			move.Event = EventFacetRecovered
+		}
+		return f.enter(Verified, now), move
+	case !absent || o.Asked:
+		return f, nil
+	case f.Status == Verified:
+		f = f.enter(Lapsing, now)
+		f.Negatives, f.CountedAt = 1, now
+		return f, &Move{Event: EventFacetLapsing, Stage: "start"}
+	case f.Status == Lapsing:
+		if now.Sub(f.CountedAt) >= v.Grace/time.Duration(2*max(v.LossChecks, 1)) {
+			f.Negatives, f.CountedAt = f.Negatives+1, now
+		}
+		gone := now.Sub(f.Since)
+		switch {
+		case gone >= v.Grace && f.Negatives >= v.LossChecks:
+			return f.enter(Lapsed, now), &Move{Event: EventFacetLapsed}
+		case gone >= v.Grace/2 && !f.Warned:
+			f.Warned = true
+			return f, &Move{Event: EventFacetLapsing, Stage: "half"}
+		}
+	}
+	return f, nil
+}
+
+func (f Facet) enter(s Status, now time.Time) Facet {
+	return Facet{Purpose: f.Purpose, Region: f.Region, Status: s, Epoch: f.Epoch, Since: now, CheckedAt: f.CheckedAt}
+}
+
+// Renewable reports whether a lapsed facet's tokens are too old to come back:
+// whoever owns the name now must prove it with new ones, or a new owner could be
+// impersonated by records that were left over.
+func (f Facet) Renewable(now time.Time, v Verify) bool {
+	return f.Status == Lapsed && f.Proves() && now.Sub(f.Since) > v.KeepTokens
+}
+
+// NextCheck returns when a facet is worth looking at again after this
+// observation: closely while pending, then ever more rarely; daily while
+// verified, hourly while lapsing; sooner where the last look learnt nothing.
+func NextCheck(f Facet, o Observation, now time.Time, v Verify) time.Time {
+	var d time.Duration
+	switch f.Status {
+	case Verified:
+		d = v.VerifiedEvery
+	case Lapsing:
+		d = v.LapsingEvery
+		// The half-time warning and the end of the grace are not to be slept through.
+		for _, mark := range []time.Duration{v.Grace / 2, v.Grace} {
+			if left := f.Since.Add(mark).Sub(now); left > 0 {
+				d = min(d, left)
+			}
+		}
+	default:
+		age := now.Sub(f.Since)
+		switch {
+		case age < v.PendingClose:
+			d = v.PendingEvery
+		case age > v.PendingGiveUp:
+			d = v.VerifiedEvery
+		default:
+			d = min(max(age/10, v.PendingEvery), v.LapsingEvery)
+		}
+		if o.RetryAt.After(now.Add(d)) { // resolvers hold the old answer until then
+			d = min(o.RetryAt.Sub(now), v.LapsingEvery)
+		}
+	}
+	if o.Outcome == dnscheck.Unknown {
+		d = min(d, v.UnknownEvery)
+	}
+	return now.Add(d)
+}

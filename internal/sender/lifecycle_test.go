@@ -1,0 +1,167 @@
+package sender
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func facetIn(s Status, since time.Duration) Facet {
+	f := Facet{Purpose: dnscheck.Ownership, Region: "r1", Status: s, Since: t0.Add(-since)}
+	if s == Lapsing {
+		f.Negatives, f.CountedAt = 1, f.Since
+	}
+	return f
+}
+
+func TestNextMovesOnlyAsThePageOnStatesSays(t *testing.T) {
+	v := DefaultSettings().Verify
+	seen := func(f Facet, negatives int, counted time.Duration, warned bool) Facet {
+		f.Negatives, f.CountedAt, f.Warned = negatives, t0.Add(-counted), warned
+		return f
+	}
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		name    string
+		facet   Facet
+		outcome dnscheck.Outcome
+		asked   bool
+		want    Status
+		event   EventType
+		stage   string
+	}{
+		{"pending and seen", facetIn(Pending, time.Hour), dnscheck.Match, true, Verified, EventFacetVerified, ""},
+		{"pending and seen by the background", facetIn(Pending, time.Hour), dnscheck.Match, false, Verified, EventFacetVerified, ""},
+		{"pending and missing", facetIn(Pending, time.Hour), dnscheck.Missing, false, Pending, "", ""},
+		{"pending and wrong", facetIn(Pending, 20*day), dnscheck.Mismatch, false, Pending, "", ""},
+		{"pending and unknown", facetIn(Pending, time.Hour), dnscheck.Unknown, false, Pending, "", ""},
+		{"verified and seen", facetIn(Verified, 9*day), dnscheck.Match, false, Verified, "", ""},
+		{"verified and unknown", facetIn(Verified, 9*day), dnscheck.Unknown, false, Verified, "", ""},
+		{"verified and missing", facetIn(Verified, 9*day), dnscheck.Missing, false, Lapsing, EventFacetLapsing, "start"},
+		{"verified and wrong", facetIn(Verified, 9*day), dnscheck.Mismatch, false, Lapsing, EventFacetLapsing, "start"},
+		{"verified and missing, asked by a client", facetIn(Verified, 9*day), dnscheck.Missing, true, Verified, "", ""},
+		{"lapsing and seen", facetIn(Lapsing, time.Hour), dnscheck.Match, false, Verified, EventFacetRecovered, ""},
+		{"lapsing and seen, asked by a client", facetIn(Lapsing, time.Hour), dnscheck.Match, true, Verified, EventFacetRecovered, ""},
+		{"lapsing and unknown after the grace", seen(facetIn(Lapsing, 10*day), 9, day, true), dnscheck.Unknown, false, Lapsing, "", ""},
+		{"lapsing and missing within the grace", facetIn(Lapsing, time.Hour), dnscheck.Missing, false, Lapsing, "", ""},
+		{"half-time", seen(facetIn(Lapsing, 36*time.Hour), 3, time.Hour, false), dnscheck.Missing, false, Lapsing, EventFacetLapsing, "half"},
+		{"half-time only once", seen(facetIn(Lapsing, 40*time.Hour), 3, time.Hour, true), dnscheck.Missing, false, Lapsing, "", ""},
+		{"end of the grace", seen(facetIn(Lapsing, 72*time.Hour), 4, time.Hour, true), dnscheck.Missing, false, Lapsed, EventFacetLapsed, ""},
+		{"end of the grace, asked by a client", seen(facetIn(Lapsing, 72*time.Hour), 4, time.Hour, true), dnscheck.Missing, true, Lapsing, "", ""},
+		{"end of the grace, not seen absent often enough", seen(facetIn(Lapsing, 72*time.Hour), 2, time.Hour, true), dnscheck.Missing, false, Lapsing, "", ""},
+		{"end of the grace, this absence is the fourth", seen(facetIn(Lapsing, 72*time.Hour), 3, 10*time.Hour, true), dnscheck.Missing, false, Lapsed, EventFacetLapsed, ""},
+		{"lapsed and seen within 30 days", facetIn(Lapsed, 29*day), dnscheck.Match, false, Verified, EventFacetVerified, ""},
+		{"lapsed and seen after 30 days", facetIn(Lapsed, 31*day), dnscheck.Match, false, Lapsed, "", ""},
+		{"lapsed and missing", facetIn(Lapsed, day), dnscheck.Missing, false, Lapsed, "", ""},
+	} {
+		got, move := Next(c.facet, Observation{Outcome: c.outcome, Asked: c.asked}, t0, v)
+		if got.Status != c.want {
+			t.Errorf("%s: status %q, want %q", c.name, got.Status, c.want)
+		}
+		if move == nil {
+			move = &Move{}
+		}
+		if move.Event != c.event || move.Stage != c.stage {
+			t.Errorf("%s: event %q stage %q, want %q %q", c.name, move.Event, move.Stage, c.event, c.stage)
+		}
+		if got.Status != c.facet.Status && !got.Since.Equal(t0) {
+			t.Errorf("%s: entered %q since %s, want now", c.name, got.Status, got.Since)
+		}
+		if !got.CheckedAt.Equal(t0) {
+			t.Errorf("%s: checked at %s, want now", c.name, got.CheckedAt)
+		}
+	}
+}
+
+// A resolver that is sick for one bad hour must not count as three bad days.
+func TestAbsencesOfOneHourCountAsOne(t *testing.T) {
+	v := DefaultSettings().Verify
+	f := facetIn(Verified, time.Hour)
+	for i := range 60 {
+		f, _ = Next(f, Observation{Outcome: dnscheck.Missing}, t0.Add(time.Duration(i)*time.Minute), v)
+	}
+	if f.Status != Lapsing || f.Negatives != 1 {
+		t.Errorf("after 60 absences in an hour: %q with %d counted, want lapsing with 1", f.Status, f.Negatives)
+	}
+}
+
+// The schedule that NextCheck makes finds a true loss in the grace and hears
+// each warning once; unknowns in between change nothing.
+func TestTrueLossIsFoundAtTheEndOfTheGrace(t *testing.T) {
+	v := DefaultSettings().Verify
+	for _, unknownEvery := range []int{0, 2, 3} {
+		f, now := facetIn(Verified, time.Hour), t0
+		var events []string
+		for i := 0; f.Status != Lapsed && i < 10_000; i++ {
+			o := Observation{Outcome: dnscheck.Missing}
+			if unknownEvery > 0 && i%unknownEvery == 0 {
+				o.Outcome = dnscheck.Unknown
+			}
+			var move *Move
+			if f, move = Next(f, o, now, v); move != nil {
+				events = append(events, string(move.Event)+" "+move.Stage)
+			}
+			if f.Status != Lapsed {
+				now = NextCheck(f, o, now, v)
+			}
+		}
+		if lost := now.Sub(t0); f.Status != Lapsed || lost < v.Grace || lost > v.Grace+2*v.LapsingEvery {
+			t.Errorf("unknown every %d: %q after %s, want lapsed within the grace of %s and one or two looks", unknownEvery, f.Status, lost, v.Grace)
+		}
+		if len(events) != 3 {
+			t.Errorf("unknown every %d: events %q, want start, half, lapsed", unknownEvery, events)
+		}
+	}
+}
+
+func TestNextCheckIsCloseAtFirstThenRare(t *testing.T) {
+	v := DefaultSettings().Verify
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		name  string
+		facet Facet
+		o     Observation
+		want  time.Duration
+	}{
+		{"new", facetIn(Pending, time.Minute), Observation{Outcome: dnscheck.Missing}, 15 * time.Second},
+		{"new, but resolvers hold the old answer", facetIn(Pending, time.Minute), Observation{Outcome: dnscheck.Missing, RetryAt: t0.Add(5 * time.Minute)}, 5 * time.Minute},
+		{"an hour old", facetIn(Pending, time.Hour), Observation{Outcome: dnscheck.Missing}, 6 * time.Minute},
+		{"days old", facetIn(Pending, 3*day), Observation{Outcome: dnscheck.Missing}, time.Hour},
+		{"weeks old", facetIn(Pending, 15*day), Observation{Outcome: dnscheck.Missing}, day},
+		{"verified", facetIn(Verified, day), Observation{Outcome: dnscheck.Match}, day},
+		{"verified, nothing learnt", facetIn(Verified, day), Observation{Outcome: dnscheck.Unknown}, 5 * time.Minute},
+		{"lapsing", facetIn(Lapsing, time.Hour), Observation{Outcome: dnscheck.Missing}, time.Hour},
+		{"lapsing, half-time near", facetIn(Lapsing, 36*time.Hour-time.Minute), Observation{Outcome: dnscheck.Missing}, time.Minute},
+	} {
+		if got := NextCheck(c.facet, c.o, t0, v).Sub(t0); got != c.want {
+			t.Errorf("%s: next check in %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestOneUnknownRecordMakesAFacetUnknownAndOneAbsentMakesItAbsent(t *testing.T) {
+	f := func(outcomes ...dnscheck.Outcome) []dnscheck.Finding {
+		var fs []dnscheck.Finding
+		for _, o := range outcomes {
+			fs = append(fs, dnscheck.Finding{Outcome: o})
+		}
+		return fs
+	}
+	for _, c := range []struct {
+		findings []dnscheck.Finding
+		want     dnscheck.Outcome
+	}{
+		{f(), dnscheck.Unknown},
+		{f(dnscheck.Match, dnscheck.Match), dnscheck.Match},
+		{f(dnscheck.Match, dnscheck.Unknown), dnscheck.Unknown},
+		{f(dnscheck.Unknown, dnscheck.Missing), dnscheck.Missing},
+		{f(dnscheck.Mismatch, dnscheck.Unknown, dnscheck.Match), dnscheck.Mismatch},
+	} {
+		if got := Observe(c.findings, false).Outcome; got != c.want {
+			t.Errorf("%v: %q, want %q", c.findings, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package sender
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Mailbox is an author or recipient: a display name and an addr-spec
+// (RFC 5322, section 3.4).
+type Mailbox struct{ Name, Address string }
+
+// MessageKind says why a message exists.
+type MessageKind string
+
+// The kinds of messages.
+const (
+	KindMessage MessageKind = "message" // asked for through an API
+	KindCode    MessageKind = "code"    // verification code of an address
+)
+
+// MessageState is where a message is on its way.
+type MessageState string
+
+// The states; see docs/states.md.
+const (
+	Queued         MessageState = "queued"
+	Sending        MessageState = "sending" // leased by a dispatcher
+	Sent           MessageState = "sent"    // the next hop said 250
+	MessageFailed  MessageState = "failed"  // the next hop said 5yz
+	MessageExpired MessageState = "expired" // not delivered in its time
+	MessageRefused MessageState = "refused" // the trust rule said no at dispatch; Reason says why
+	MessageUnknown MessageState = "unknown" // it may have been delivered, and is of the kind that is never repeated
+)
+
+// Message is one mail to one recipient.
+type Message struct {
+	ID     ID
+	Tenant ID
+	Kind   MessageKind
+	From   string // addr-spec of the author, canonical
+	To     string // addr-spec
+	Region string // where the sender wants it to leave; empty: home
+	State  MessageState
+	Reason string // why it was refused or failed, for people
+	Once   bool   // never repeated where the outcome of an attempt is unknown
+	Body   []byte // as composed, unsigned; sealed at rest and dropped when the message is done
+
+	Attempts      int
+	InDoubt       int // attempts whose outcome is unknown: so many copies may exist besides the counted one
+	NextAttemptAt time.Time
+	ExpiresAt     time.Time
+	CreatedAt     time.Time
+	DoneAt        time.Time // zero while it is on its way
+
+	IdempotencyKey string // as sent by the client; empty: none
+	RequestHash    string // of the request that used the key
+}
+
+// Attempt is one try to hand a message to the next hop.
+type Attempt struct {
+	Message    ID
+	Tenant     ID
+	Number     int // from 1
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Delivery
+}
+
+// NewMessage is what a client asks to send.
+type NewMessage struct {
+	From    Mailbox
+	To      Mailbox
+	ReplyTo *Mailbox
+	Subject string
+	Text    string
+	HTML    string
+	Headers []Header
+	Region  string        // where it shall leave; empty: home
+	Life    time.Duration // 0: the instance's
+	// IdempotencyKey makes a repeated call answer with the first one's message.
+	IdempotencyKey string
+	RequestHash    string // of the request as sent; the key is bound to it
+}
+
+// Send accepts a message durably or fails before anything is stored. The author
+// must pass the trust rule now, and again when the message leaves. Repeated with
+// its Idempotency-Key it returns the message made before, in whatever state that
+// is; with another request under the same key it is a Conflict on
+// "Idempotency-Key".
+func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage) (Message, Decision, error) {
+	t, err := s.Authorize(ctx, p, tenant, RoleSender)
+	if err != nil {
+		return Message{}, Decision{}, err
+	}
+	if len(n.IdempotencyKey) > 256 {
+		return Message{}, Decision{}, Errorf(Invalid, "Idempotency-Key", "The Idempotency-Key is longer than 256 characters.")
+	}
+	if n.IdempotencyKey != "" {
+		old, err := s.store.MessageByKey(ctx, tenant, n.IdempotencyKey)
+		if err == nil {
+			return s.repeated(old, n)
+		}
+		if KindOf(err) != NotFound {
+			return Message{}, Decision{}, err
+		}
+	}
+	from, _, err := ParseMailbox("from", n.From.Address)
+	if err != nil {
+		return Message{}, Decision{}, err
+	}
+	if _, _, err = ParseMailbox("to", n.To.Address); err != nil {
+		return Message{}, Decision{}, err
+	}
+	if n.Region != "" && !slices.Contains(t.Regions, n.Region) {
+		return Message{}, Decision{}, Errorf(Invalid, "region", "%s is not a region of this tenant; use one of %s.", quote(n.Region), strings.Join(t.Regions, ", "))
+	}
+	if n.Life < 0 || n.Life > s.settings.Send.Life {
+		return Message{}, Decision{}, Errorf(Invalid, "expiresIn", "A message may be on its way for at most %s.", s.settings.Send.Life)
+	}
+	if n.Life == 0 {
+		n.Life = s.settings.Send.Life
+	}
+	decision, err := s.decide(ctx, s.store, t, from, n.Region)
+	if err != nil {
+		return Message{}, Decision{}, err
+	}
+	if p.Domain != "" && decision.Domain != p.Domain {
+		return Message{}, Decision{}, Errorf(Denied, "from", "This credential is bound to another domain than that of %s.", quote(n.From.Address))
+	}
+	if !decision.Allow {
+		return Message{}, decision, Refusal(decision.Reason, n.From.Address)
+	}
+	if s.full() {
+		return Message{}, decision, busy()
+	}
+	now := s.now()
+	m := Message{
+		ID: NewID(), Tenant: tenant, Kind: KindMessage, From: from, To: n.To.Address, Region: n.Region, State: Queued,
+		NextAttemptAt: now, CreatedAt: now, ExpiresAt: now.Add(n.Life), IdempotencyKey: n.IdempotencyKey, RequestHash: n.RequestHash,
+	}
+	m.Body, err = s.provider.Compose(Draft{
+		Message: m.ID, From: n.From, To: n.To, ReplyTo: n.ReplyTo, Subject: n.Subject, Text: n.Text, HTML: n.HTML, Headers: n.Headers, At: now,
+	})
+	if err != nil {
+		return Message{}, decision, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error { return s.queue(ctx, tx, p, m) })
+	if KindOf(err) == Conflict && n.IdempotencyKey != "" { // somebody else was first with this key
+		old, err := s.store.MessageByKey(ctx, tenant, n.IdempotencyKey)
+		if err != nil {
+			return Message{}, decision, err
+		}
+		return s.repeated(old, n)
+	}
+	if err != nil {
+		return Message{}, decision, err
+	}
+	s.depth.Add(1)
+	s.Wake()
+	return m, decision, nil
+}
+
+func (s *Service) repeated(old Message, n NewMessage) (Message, Decision, error) {
+	if old.RequestHash != n.RequestHash {
+		return Message{}, Decision{}, Errorf(Conflict, "Idempotency-Key", "This Idempotency-Key was used with another request; use a new key for a new message.")
+	}
+	return old, Decision{Allow: true}, nil
+}
+
+// queue writes a message, its event and the wake-up in one transaction.
+func (s *Service) queue(ctx context.Context, tx Tx, p Principal, m Message) error {
+	if err := tx.InsertMessage(ctx, m); err != nil {
+		return err
+	}
+	if err := tx.InsertEvent(ctx, newEvent(p, m.Tenant, EventMessageAccepted, m.ID, m.CreatedAt, "kind", string(m.Kind))); err != nil {
+		return err
+	}
+	return tx.Enqueue(ctx, Task{Kind: TaskDispatch})
+}
+
+// decide gathers what is known of an author and asks the trust rule.
+func (s *Service) decide(ctx context.Context, r Reader, t Tenant, from, region string) (Decision, error) {
+	e := Evidenced{Tenant: t, Region: region, System: from == s.provider.SystemSender().Address}
+	if e.System {
+		return Decide(e), nil
+	}
+	a, err := r.AddressByMailbox(ctx, t.ID, from)
+	switch {
+	case err == nil:
+		e.Address = &a
+	case KindOf(err) == NotFound:
+		return Decide(e), nil
+	default:
+		return Decision{}, err
+	}
+	d, err := r.DomainByName(ctx, t.ID, a.Domain)
+	switch {
+	case err == nil:
+		e.Domain = &d
+	case KindOf(err) != NotFound:
+		return Decision{}, err
+	}
+	return Decide(e), nil
+}
+
+// Explain asks the trust rule without sending.
+func (s *Service) Explain(ctx context.Context, p Principal, tenant ID, from, region string) (Decision, error) {
+	t, err := s.Authorize(ctx, p, tenant, RoleReader)
+	if err != nil {
+		return Decision{}, err
+	}
+	canonical, _, err := ParseMailbox("from", from)
+	if err != nil {
+		return Decision{}, err
+	}
+	return s.decide(ctx, s.store, t, canonical, region)
+}
+
+// Message returns a message without its body, and its attempts.
+func (s *Service) Message(ctx context.Context, p Principal, tenant, id ID) (Message, []Attempt, error) {
+	if _, err := s.Authorize(ctx, p, tenant, RoleReader); err != nil {
+		return Message{}, nil, err
+	}
+	m, err := s.store.Message(ctx, tenant, id)
+	if err != nil {
+		return Message{}, nil, err
+	}
+	as, err := s.store.Attempts(ctx, tenant, id)
+	return m, as, err
+}
+
+// Messages lists a tenant's messages, oldest first, without bodies.
+func (s *Service) Messages(ctx context.Context, p Principal, tenant ID, page Page) ([]Message, error) {
+	if _, err := s.Authorize(ctx, p, tenant, RoleReader); err != nil {
+		return nil, err
+	}
+	return s.store.Messages(ctx, tenant, page)
+}
+
+func (s *Service) full() bool { return s.depth.Load() >= int64(s.settings.Send.QueueLimit) }
+
+func busy() *Error {
+	return Errorf(Busy, "", "The queue of outgoing mail is full; nothing was stored, try again in a minute.")
+}

@@ -1,0 +1,91 @@
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Checker asks the DNS. It returns one Finding per Record, in their order, and
+// never an error: what could not be learnt is Unknown.
+type Checker interface {
+	Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
+}
+
+// Provider is the way out of one instance: it hands out tokens, says which
+// records they make, signs and sends.
+type Provider interface {
+	// Provision returns fresh tokens, never given out before, for a domain of the
+	// tenant. It is called outside any transaction.
+	Provision(ctx context.Context, t Tenant, name dnscheck.Name) (Tokens, error)
+
+	// Records lists what the owner has to publish, in a stable order. It is pure.
+	Records(d Domain) []dnscheck.Record
+
+	// MakeKeys makes the signing keys that the domain's regions lack and stores
+	// them. It is slow (RSA) and safe to run twice, also at the same time.
+	MakeKeys(ctx context.Context, d Domain) error
+
+	// SystemSender is the author of Postseal's own mail: the built-in no-reply.
+	SystemSender() Mailbox
+
+	// Compose builds the message that will be sent (RFC 5322), so that what is
+	// wrong with it shows before it is accepted. Errors are of kind Invalid with
+	// the field's name.
+	Compose(d Draft) ([]byte, error)
+
+	// Prepare signs a composed message as the decision says. An error means that
+	// it can't be sent now and may be tried again.
+	Prepare(ctx context.Context, o Outgoing) ([]byte, error)
+
+	// Deliver speaks SMTP. The Delivery says everything, time-outs included.
+	Deliver(ctx context.Context, o Outgoing, signed []byte) Delivery
+}
+
+// Draft is a mail to be composed; the core chose every field.
+type Draft struct {
+	Message ID // gives the Message-ID, the same in every attempt
+	From    Mailbox
+	To      Mailbox
+	ReplyTo *Mailbox
+	Subject string
+	Text    string
+	HTML    string
+	Headers []Header
+	At      time.Time
+}
+
+// Header is one extra header field (RFC 5322, section 2.2).
+type Header struct{ Name, Value string }
+
+// Outgoing is one attempt to send one message to one recipient.
+type Outgoing struct {
+	Tenant   ID
+	Message  ID
+	To       string // addr-spec
+	Decision Decision
+	Body     []byte // as composed
+}
+
+// Delivery is what became of an attempt.
+type Delivery struct {
+	Outcome    DeliveryOutcome
+	Code       int    // SMTP reply code (RFC 5321, section 4.2); 0 if none came
+	Enhanced   string // enhanced status code (RFC 3463); may be empty
+	Text       string // the reply's text or what failed, for people
+	Stage      string // connect, tls, auth, mail, rcpt, data, end-of-data
+	Transcript []byte // JSON lines of the dialogue, without credentials and body
+}
+
+// DeliveryOutcome says whether it is to be tried again.
+type DeliveryOutcome string
+
+// The outcomes of an attempt; AttemptStarted is only ever seen in the store.
+const (
+	AttemptStarted DeliveryOutcome = "started"
+	Delivered      DeliveryOutcome = "delivered"
+	TempFailed     DeliveryOutcome = "temporary" // certainly not delivered; may be tried again
+	PermFailed     DeliveryOutcome = "permanent" // certainly not delivered; trying again is useless
+	InDoubt        DeliveryOutcome = "unknown"   // everything was sent, no answer came: it may have been delivered
+)

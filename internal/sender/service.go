@@ -1,0 +1,72 @@
+package sender
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Service holds every use case of the core; a use case is one method. It is
+// safe for concurrent use and starts no goroutine of its own that outlives a
+// call, but for RunDispatcher, which its caller runs.
+type Service struct {
+	store    Store
+	checker  Checker
+	provider Provider
+	settings Settings
+	log      *slog.Logger
+
+	serviceName dnscheck.Name
+	codeKey     []byte // keys the hashes of verification codes and recipients
+	owner       string // names this process in leases
+	flight      singleflight.Group
+	wake        chan struct{}
+	depth       atomic.Int64 // messages waiting, as far as this process knows
+}
+
+// Config is what a Service is made of; every port must be set.
+type Config struct {
+	Store    Store
+	Checker  Checker
+	Provider Provider
+	Settings Settings
+	Log      *slog.Logger
+}
+
+// New makes a Service. It reads the instance's secrets from the store.
+func New(ctx context.Context, c Config) (*Service, error) {
+	if c.Store == nil || c.Checker == nil || c.Provider == nil || c.Log == nil {
+		return nil, errors.New("sender: Config needs Store, Checker, Provider and Log")
+	}
+	key, err := c.Store.Secret(ctx, "verification-code", 32)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		store: c.Store, checker: c.Checker, provider: c.Provider, settings: c.Settings, log: c.Log,
+		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
+	}
+	if c.Settings.ReservedDomain != "" {
+		if s.serviceName, err = dnscheck.ParseName(c.Settings.ReservedDomain); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// now is the time of one use case: UTC, to the microsecond that stores keep.
+func (s *Service) now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// Events lists a tenant's audit log in the order of writing.
+func (s *Service) Events(ctx context.Context, p Principal, tenant ID, page Page) ([]Event, error) {
+	if _, err := s.Authorize(ctx, p, tenant, RoleReader); err != nil {
+		return nil, err
+	}
+	return s.store.Events(ctx, tenant, page)
+}

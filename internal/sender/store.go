@@ -1,0 +1,166 @@
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Page asks for a part of a list in ascending order of id.
+type Page struct {
+	After ID  // only later ids; empty: from the start
+	Limit int // at most so many; 0: all
+}
+
+// Reader looks things up. Whatever is not there, or is another tenant's, is an
+// Error of kind NotFound. Lists come in ascending order of id.
+type Reader interface {
+	Organization(ctx context.Context, id ID) (Organization, error)
+	Tenant(ctx context.Context, id ID) (Tenant, error)
+	Tenants(ctx context.Context, page Page) ([]Tenant, error)
+	// TenantsOf lists the tenants with these ids or in these organizations.
+	TenantsOf(ctx context.Context, ids, organizations []ID, page Page) ([]Tenant, error)
+
+	Credential(ctx context.Context, id ID) (Credential, error)
+	// Credentials lists a tenant's credentials, revoked ones included; the empty
+	// tenant stands for the operators'.
+	Credentials(ctx context.Context, tenant ID, page Page) ([]Credential, error)
+
+	Domain(ctx context.Context, tenant, id ID) (Domain, error)
+	DomainByName(ctx context.Context, tenant ID, name dnscheck.Name) (Domain, error)
+	Domains(ctx context.Context, tenant ID, page Page) ([]Domain, error)
+	// CountDomains counts no further than most.
+	CountDomains(ctx context.Context, tenant ID, most int) (int, error)
+	// LastCheck returns the newest findings of a domain; NotFound before the first.
+	LastCheck(ctx context.Context, tenant, domain ID) (Check, error)
+
+	Address(ctx context.Context, tenant, id ID) (Address, error)
+	AddressByMailbox(ctx context.Context, tenant ID, canonical string) (Address, error)
+	// Addresses lists those whose addr-spec has exactly this domain.
+	Addresses(ctx context.Context, tenant ID, domain dnscheck.Name, page Page) ([]Address, error)
+	CountAddresses(ctx context.Context, tenant ID, domain dnscheck.Name, most int) (int, error)
+
+	// Message leaves Body empty.
+	Message(ctx context.Context, tenant, id ID) (Message, error)
+	// MessageByKey finds the message that was accepted under an Idempotency-Key.
+	MessageByKey(ctx context.Context, tenant ID, key string) (Message, error)
+	Messages(ctx context.Context, tenant ID, page Page) ([]Message, error)
+	Attempts(ctx context.Context, tenant, message ID) ([]Attempt, error)
+
+	Events(ctx context.Context, tenant ID, page Page) ([]Event, error)
+
+	// SigningKey returns the private half; PKCS8 is opened. Keys are found by
+	// selector alone, since selectors are never given out twice.
+	SigningKey(ctx context.Context, selector string) (Key, error)
+	// PublicKey is SigningKey without the private half: what the service zone shows.
+	PublicKey(ctx context.Context, selector string) (Key, error)
+}
+
+// Tx is a transaction: all of it happens or nothing. On SQLite it runs in a
+// savepoint of a commit that several share, on the one writing connection: it
+// must be short, and must never wait for anything but the database.
+type Tx interface {
+	Reader
+
+	// LockTenant and LockDomain make later transactions on the same row wait for
+	// this one, so that counting and then inserting holds under concurrency.
+	LockTenant(ctx context.Context, tenant ID) error
+	LockDomain(ctx context.Context, tenant ID, name dnscheck.Name) error
+
+	InsertOrganization(ctx context.Context, o Organization) error
+	InsertTenant(ctx context.Context, t Tenant) error
+
+	InsertCredential(ctx context.Context, c Credential) error
+	RevokeCredential(ctx context.Context, tenant, id ID, at time.Time) error
+
+	// InsertDomain answers Conflict where the tenant has the name already.
+	InsertDomain(ctx context.Context, d Domain) error
+	// UpdateDomain writes tokens, facets, times and the next check of a domain
+	// whose Version is still the one read, and raises it; Conflict otherwise.
+	UpdateDomain(ctx context.Context, d Domain) error
+	DeleteDomain(ctx context.Context, tenant, id ID) error
+	// SaveCheck replaces the domain's last findings.
+	SaveCheck(ctx context.Context, c Check) error
+	// ClaimDueDomains returns domains whose next check is due, of any tenant, the
+	// longest due first, and puts their next check off until then, so that no
+	// other node takes them meanwhile.
+	ClaimDueDomains(ctx context.Context, now, until time.Time, limit int) ([]Domain, error)
+
+	// InsertAddress answers Conflict where the tenant has the mailbox already.
+	InsertAddress(ctx context.Context, a Address) error
+	UpdateAddress(ctx context.Context, a Address) error
+	DeleteAddress(ctx context.Context, tenant, id ID) error
+	// CountRecipient adds one to the number of unasked-for mails of this day to a
+	// recipient, across all tenants, and returns the sum. The key is a keyed hash.
+	CountRecipient(ctx context.Context, key string, day time.Time) (int, error)
+
+	// InsertMessage answers Conflict where the tenant has used the Idempotency-Key.
+	InsertMessage(ctx context.Context, m Message) error
+	// ClaimMessages leases queued messages that are due to this owner, at most so
+	// many, in turns between tenants so that none starves the others, and returns
+	// them with their bodies. A claimed message has the state Sending.
+	ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int) ([]Message, error)
+	// RenewLeases prolongs what this owner has claimed.
+	RenewLeases(ctx context.Context, owner string, until time.Time) error
+	// StartAttempt records, durably and before the network is touched, that an
+	// attempt is made. It answers Conflict where the owner lost the lease.
+	StartAttempt(ctx context.Context, owner string, a Attempt) error
+	// FinishAttempt completes the row made by StartAttempt, or inserts one that
+	// never touched the network.
+	FinishAttempt(ctx context.Context, a Attempt) error
+	// UpdateMessage writes state, reason, counters and times of a message that this
+	// owner has leased, and ends the lease; Conflict where it lost the lease.
+	UpdateMessage(ctx context.Context, owner string, m Message) error
+	// ReleaseMessages ends leases that ran out before now, or all those held by
+	// other owners where all is true (the store has one process at a time and this
+	// one just started). A message with a started attempt has that attempt marked
+	// InDoubt; all of them, with how many were in doubt counted in Message.InDoubt,
+	// are queued again, but for those with Once set, which become Unknown. It
+	// returns those whose outcome is in doubt.
+	ReleaseMessages(ctx context.Context, owner string, now time.Time, all bool) ([]Message, error)
+
+	InsertEvent(ctx context.Context, e Event) error
+
+	// InsertKey keeps what is there: a second key for a selector is ignored.
+	InsertKey(ctx context.Context, k Key) error
+
+	// Enqueue asks for a task in this transaction; the same task asked for several
+	// times in one commit is done once.
+	Enqueue(ctx context.Context, t Task) error
+}
+
+// Store is where everything durable lives, on SQLite or PostgreSQL.
+type Store interface {
+	Reader
+
+	// Update runs do in a transaction. It may run more than once (serialization
+	// failures are retried), so do must not touch anything but tx and its own
+	// results. A nil return means that it is durable.
+	Update(ctx context.Context, do func(Tx) error) error
+
+	// Secret returns n random octets that belong to the whole instance, made at
+	// the first call and the same ever after, on every node.
+	Secret(ctx context.Context, name string, n int) ([]byte, error)
+
+	// QueueDepth counts messages that wait to be sent, no further than most.
+	QueueDepth(ctx context.Context, most int) (int, error)
+	// NextDue returns when the next queued message is due; zero time: none.
+	NextDue(ctx context.Context) (time.Time, error)
+
+	// Exclusive reports whether no other process can be using this store.
+	Exclusive() bool
+}
+
+// Key is a DKIM key (RFC 6376, section 3.6.1) and where it is used.
+type Key struct {
+	Selector  string // the token below dkim.SERVICE, or a selector of the service domain itself
+	Tenant    ID     // empty for the service's own
+	Domain    ID     // empty for the service's own
+	Region    string
+	Algorithm string // "rsa" or "ed25519"
+	PKCS8     []byte // the private half, sealed at rest
+	TXT       string // the record that shows the public half
+	CreatedAt time.Time
+	RevokedAt time.Time // zero: in use. A revoked key is never shown again, and its selector never reused
+}

@@ -1,0 +1,261 @@
+package sender
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DefaultOrganization always exists; tenants made without naming one belong to it.
+const DefaultOrganization ID = "0197a000-0000-7000-8000-000000000001"
+
+// Organization groups tenants, so that a credential can be granted a role in
+// all of them at once (PingOne's organization).
+type Organization struct {
+	ID        ID
+	Name      string
+	CreatedAt time.Time
+}
+
+// Tenant is one ADMD (RFC 5598, section 2.3): a PingOne environment, a PingID
+// account, a SailPoint tenant.
+type Tenant struct {
+	ID           ID
+	Organization ID
+	Name         string
+	Type         AccountType
+	Geography    string
+	Regions      []string // of the geography at creation, sorted, at least one
+	RecordSet    RecordSet
+	FromPolicy   FromPolicy
+	Limits       Limits
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// HomeRegion is the region that dialects show which know only one.
+func (t Tenant) HomeRegion() string { return t.Regions[0] }
+
+// AccountType is PingOne's environment type.
+type AccountType string
+
+// The account types.
+const (
+	Sandbox    AccountType = "SANDBOX"
+	Production AccountType = "PRODUCTION"
+)
+
+// RecordSet says whether the regions of a tenant have tokens of their own.
+type RecordSet string
+
+// The record sets.
+const (
+	PerRegion RecordSet = "per-region" // own tokens in every region, as the seeds show it
+	Shared    RecordSet = "shared"     // the same tokens in every region: far fewer records to publish
+)
+
+// FromPolicy says what a proven mailbox may do where its domain is not proven.
+type FromPolicy string
+
+// The policies.
+const (
+	ByAddress FromPolicy = "address" // it may send, unaligned, as with SES
+	ByDomain  FromPolicy = "domain"  // it may not
+)
+
+// Limits of one tenant, each a count.
+type Limits struct {
+	Domains            int // in the tenant
+	AddressesPerDomain int
+	Templates          int // in the tenant
+}
+
+// DefaultLimits are those of the PingOne and PingID documents.
+var DefaultLimits = Limits{Domains: 50, AddressesPerDomain: 10, Templates: 1000}
+
+// Role of a credential in a tenant. Each includes the one before it.
+type Role string
+
+// The roles.
+const (
+	RoleReader Role = "reader" // read everything but secrets
+	RoleSender Role = "sender" // and send mail
+	RoleAdmin  Role = "admin"  // and change domains, addresses, templates, credentials
+)
+
+func (r Role) rank() int { return slices.Index([]Role{RoleReader, RoleSender, RoleAdmin}, r) + 1 }
+
+// Valid reports whether r is one of the roles.
+func (r Role) Valid() bool { return r.rank() > 0 }
+
+// Grant gives a role in one tenant or in all tenants of one organization;
+// exactly one of the two ids is set.
+type Grant struct {
+	Tenant       ID   `json:"tenant,omitzero"`
+	Organization ID   `json:"organization,omitzero"`
+	Role         Role `json:"role"`
+}
+
+// Principal is who asks: an authenticated credential with what it was granted.
+type Principal struct {
+	Credential ID
+	Home       ID // the credential's tenant; empty for an operator
+	Operator   bool
+	Grants     []Grant
+	Domain     ID // when set, the credential is bound to this one domain
+}
+
+// RoleIn returns the strongest role that p has in t, "" for none.
+func (p Principal) RoleIn(t Tenant) Role {
+	if p.Operator {
+		return RoleAdmin
+	}
+	var best Role
+	for _, g := range p.Grants {
+		if (g.Tenant == t.ID || (g.Organization != "" && g.Organization == t.Organization)) && g.Role.rank() > best.rank() {
+			best = g.Role
+		}
+	}
+	return best
+}
+
+// Authorize loads a tenant for a principal who needs at least this role in it.
+// A tenant the principal has no role in does not exist for them (NotFound);
+// one where the role is too weak is Denied.
+func (s *Service) Authorize(ctx context.Context, p Principal, tenant ID, need Role) (Tenant, error) {
+	t, err := s.store.Tenant(ctx, tenant)
+	if err != nil {
+		return Tenant{}, err
+	}
+	switch have := p.RoleIn(t); {
+	case have == "":
+		return Tenant{}, notFound("environment")
+	case have.rank() < need.rank():
+		return Tenant{}, Errorf(Denied, "", "This credential has the role %s; the call needs %s.", have, need)
+	}
+	return t, nil
+}
+
+// NewTenant is what an operator says of a tenant to be made. Zero values take
+// the defaults of the instance.
+type NewTenant struct {
+	ID           ID // made when empty
+	Organization ID
+	Name         string
+	Type         AccountType
+	Geography    string
+	Regions      []string // instead of those of the geography; sorted here
+	RecordSet    RecordSet
+	FromPolicy   FromPolicy
+	Limits       Limits
+}
+
+// CreateTenant makes a tenant. Operators only.
+func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (Tenant, error) {
+	if !p.Operator {
+		return Tenant{}, Errorf(Denied, "", "Only an operator makes tenants.")
+	}
+	now := s.now()
+	t := Tenant{
+		ID: n.ID, Organization: n.Organization, Name: n.Name, Type: n.Type, Geography: n.Geography, RecordSet: n.RecordSet,
+		FromPolicy: n.FromPolicy, Limits: n.Limits, CreatedAt: now, UpdatedAt: now,
+	}
+	orDefault(&t.ID, NewID())
+	orDefault(&t.Organization, DefaultOrganization)
+	orDefault(&t.Type, Sandbox)
+	orDefault(&t.RecordSet, PerRegion)
+	orDefault(&t.FromPolicy, ByAddress)
+	orDefault(&t.Geography, s.settings.DefaultGeography)
+	orDefault(&t.Limits.Domains, DefaultLimits.Domains)
+	orDefault(&t.Limits.AddressesPerDomain, DefaultLimits.AddressesPerDomain)
+	orDefault(&t.Limits.Templates, DefaultLimits.Templates)
+	if err := checkLabel("name", t.Name, 100); err != nil {
+		return Tenant{}, err
+	}
+	if _, ok := ParseID(string(t.ID)); !ok {
+		return Tenant{}, Errorf(Invalid, "id", "%s is not a lower-case hyphenated UUID.", quote(string(t.ID)))
+	}
+	if t.Type != Sandbox && t.Type != Production {
+		return Tenant{}, Errorf(Invalid, "type", "%s is not a type; use SANDBOX or PRODUCTION.", quote(string(t.Type)))
+	}
+	if t.RecordSet != PerRegion && t.RecordSet != Shared {
+		return Tenant{}, Errorf(Invalid, "recordSet", "%s is not a record set; use per-region or shared.", quote(string(t.RecordSet)))
+	}
+	if t.FromPolicy != ByAddress && t.FromPolicy != ByDomain {
+		return Tenant{}, Errorf(Invalid, "fromPolicy", "%s is not a policy; use address or domain.", quote(string(t.FromPolicy)))
+	}
+	for _, l := range []struct {
+		field string
+		n     int
+	}{{"limits.domains", t.Limits.Domains}, {"limits.addressesPerDomain", t.Limits.AddressesPerDomain}, {"limits.templates", t.Limits.Templates}} {
+		if l.n < 0 || l.n > 1_000_000 {
+			return Tenant{}, Errorf(Invalid, l.field, "%d is out of range; a limit is from 1 to 1000000.", l.n)
+		}
+	}
+	regions, ok := s.settings.Geographies[t.Geography]
+	if !ok {
+		known := slices.Sorted(maps.Keys(s.settings.Geographies))
+		return Tenant{}, Errorf(Invalid, "geography", "%s is not a geography of this instance; use one of %s.", quote(t.Geography), strings.Join(known, ", "))
+	}
+	if len(n.Regions) > 0 {
+		regions = n.Regions
+		for _, r := range regions {
+			if err := checkLabel("regions", r, 40); err != nil {
+				return Tenant{}, err
+			}
+		}
+	}
+	t.Regions = slices.Compact(slices.Sorted(slices.Values(regions)))
+
+	err := s.store.Update(ctx, func(tx Tx) error {
+		if _, err := tx.Organization(ctx, t.Organization); err != nil {
+			return err
+		}
+		if err := tx.InsertTenant(ctx, t); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, newEvent(p, t.ID, EventTenantCreated, t.ID, now, "name", t.Name))
+	})
+	return t, err
+}
+
+// Tenants lists the tenants that p has any role in, by id, after the given one.
+func (s *Service) Tenants(ctx context.Context, p Principal, page Page) ([]Tenant, error) {
+	if p.Operator {
+		return s.store.Tenants(ctx, page)
+	}
+	var ids, orgs []ID
+	for _, g := range p.Grants {
+		if g.Tenant != "" {
+			ids = append(ids, g.Tenant)
+		} else {
+			orgs = append(orgs, g.Organization)
+		}
+	}
+	return s.store.TenantsOf(ctx, ids, orgs, page)
+}
+
+// checkLabel accepts a short text for people: no control characters, nothing
+// that could become a header of its own.
+func checkLabel(field, s string, most int) error {
+	switch {
+	case s == "":
+		return Errorf(Required, field, "%s is missing.", field)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		return Errorf(Invalid, field, "%s holds control characters or is not UTF-8: %s.", field, quote(s))
+	case utf8.RuneCountInString(s) > most:
+		return Errorf(Invalid, field, "%s is longer than %d characters.", field, most)
+	}
+	return nil
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

@@ -1,0 +1,117 @@
+package sender
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// Reason says why the trust rule refused, in a word that goes on the wire.
+type Reason string
+
+// The reasons to refuse.
+const (
+	AddressNotProven Reason = "address-not-proven"
+	DomainNotProven  Reason = "domain-not-proven"
+	DKIMNotPublished Reason = "dkim-not-published"
+	ProofLost        Reason = "proof-lost"
+)
+
+// Note says what is less than it could be about mail that may go.
+type Note string
+
+// The notes.
+const (
+	NoteUnaligned        Note = "unaligned"          // signed by the service's domain: DMARC of the author's domain does not pass
+	NoteDKIMNotPublished Note = "dkim-not-published" // the same, and publishing DKIM would change it
+)
+
+// Decision is the answer of the trust rule.
+type Decision struct {
+	Allow  bool
+	Reason Reason // where Allow is false
+	Note   Note   // where Allow is true; empty: nothing to wish for
+
+	// How the mail is signed and where it leaves, where Allow is true.
+	Region   string
+	Domain   ID            // whose key signs; empty: the service's own
+	SDID     dnscheck.Name // d= of DKIM; zero: the service's domain
+	Selector string        // the token with the key; empty: the service's
+}
+
+// Evidenced is what is known of a sender: what Decide decides upon.
+type Evidenced struct {
+	Tenant  Tenant
+	System  bool     // the author is the built-in no-reply
+	Address *Address // nil: not registered
+	Domain  *Domain  // of the author's addr-spec; nil: not registered
+	Region  string   // wished for; empty: the home region first
+}
+
+// Decide is the trust rule: may this tenant send from this address now? It is
+// pure, and it is asked when a message is accepted and again when it is sent.
+//
+//	from                  domain                     decision                                   d=
+//	built-in no-reply                                allow                                      service
+//	not proven            any                        refuse address-not-proven
+//	proven                lost its proof             refuse proof-lost, whatever the policy
+//	proven                none, or never proven      by address: allow, unaligned; by domain:   service
+//	                                                 refuse domain-not-proven
+//	proven                proven, no DKIM there      by address: allow, dkim-not-published;     service
+//	                                                 by domain: refuse dkim-not-published
+//	proven                proven, DKIM published     allow                                      the domain
+func Decide(e Evidenced) Decision {
+	region := cmp.Or(e.Region, e.Tenant.HomeRegion())
+	allow := Decision{Allow: true, Region: region}
+	refuse := func(r Reason) Decision { return Decision{Reason: r} }
+	unaligned := func(n Note, r Reason) Decision {
+		if e.Tenant.FromPolicy == ByDomain {
+			return refuse(r)
+		}
+		allow.Note = n
+		return allow
+	}
+	switch {
+	case e.System:
+		return allow
+	case e.Address == nil || !e.Address.Status.Holds():
+		return refuse(AddressNotProven)
+	case e.Domain == nil || e.Domain.ProvenAt.IsZero():
+		return unaligned(NoteUnaligned, DomainNotProven)
+	case e.Domain.ProofLost():
+		return refuse(ProofLost)
+	}
+	i := slices.IndexFunc(e.Domain.Tokens.Regions, func(r RegionTokens) bool {
+		return r.Region == region && e.Domain.Facet(dnscheck.DKIM, r.Region).Status.Holds()
+	})
+	if i < 0 && e.Region == "" { // no wish: any region whose DKIM is there will do
+		i = slices.IndexFunc(e.Domain.Tokens.Regions, func(r RegionTokens) bool {
+			return e.Domain.Facet(dnscheck.DKIM, r.Region).Status.Holds()
+		})
+	}
+	if i < 0 {
+		return unaligned(NoteDKIMNotPublished, DKIMNotPublished)
+	}
+	t := e.Domain.Tokens.Regions[i]
+	allow.Region, allow.Domain, allow.SDID, allow.Selector = t.Region, e.Domain.ID, e.Domain.Name, t.DKIM[0]
+	return allow
+}
+
+// Refusal is the sentence for a refused author: what is wrong and what to do.
+func Refusal(r Reason, from string) *Error {
+	var detail string
+	switch r {
+	case AddressNotProven:
+		detail = "is not a proven address of this tenant; register it and confirm the code that is mailed to it"
+	case DomainNotProven:
+		detail = "belongs to a domain that is not proven, and this tenant may only send from proven domains; publish the domain's ownership record"
+	case DKIMNotPublished:
+		detail = "belongs to a domain whose DKIM records are not published in this region, and this tenant may only send aligned mail; publish them"
+	case ProofLost:
+		detail = "belongs to a domain that was proven and has lost its proof; publish its ownership or DKIM records again"
+	}
+	e := Errorf(Refused, "from", "%s %s.", quote(from), detail)
+	e.Reason = r
+	return e
+}
