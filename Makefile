@@ -1,0 +1,46 @@
+# The few verbs of Postseal.
+#
+#   make build      the binary, bin/postseal
+#   make demo       the whole journey on loopback, in seconds; nothing but Go needed
+#   make test       installs what the tests need, then runs them all: race detector, both databases, real peers
+#   make lint       formatting, vet, modernisers, staticcheck, generated code, cross builds
+#   make generate   the query package from its SQL (building sqlc takes minutes)
+#   make bench      benchmarks, as docs/performance.md quotes them
+#   make clean      removes what was built here
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build demo test lint generate bench clean
+
+export CGO_ENABLED := 0
+
+build:
+	go build -trimpath -o bin/postseal ./cmd/postseal
+
+demo:
+	go run ./cmd/postseal demo
+
+# Modules of their own (a vendor's client, say) are tested with the rest; those in
+# tools/ only name the versions of tools.
+test: export CGO_ENABLED := 1
+test:
+	@scripts/install-test-deps </dev/null
+	go test -race -shuffle=on -timeout 20m ./... </dev/null
+	@for mod in $$(find . -mindepth 2 -name go.mod -not -path './tools/*' | sort); do \
+		echo "go test, in $$(dirname $$mod)"; \
+		(cd "$$(dirname $$mod)" && go test -race -shuffle=on -timeout 20m ./... </dev/null); \
+	done
+
+lint:
+	@scripts/lint
+
+generate:
+	cd internal/store && go tool -modfile=../../tools/sqlc/go.mod sqlc generate
+	scripts/generated-sum >tools/sqlc/generated.sum
+
+bench:
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./bench/...
+
+clean:
+	rm -rf bin dist
