@@ -38,14 +38,18 @@ func (s *Service) RunDispatcher(ctx context.Context) error {
 
 	s.release(ctx, s.store.Exclusive())
 	s.measureDepth(ctx)
-	tick := time.NewTicker(s.settings.Send.Tick)
-	defer tick.Stop()
+	keep := time.NewTicker(s.settings.Send.Lease / 3)
+	defer keep.Stop()
 	var batch []Message // claimed, not yet taken by a worker
 	for {
+		wait := s.settings.Send.Tick
 		if len(batch) == 0 {
-			var err error
-			if batch, err = s.claim(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("the queue of outgoing mail can't be read; trying again", "error", err)
+			if wait = s.untilDue(ctx); wait <= 0 {
+				var err error
+				if batch, err = s.claim(ctx); err != nil && ctx.Err() == nil {
+					s.log.Error("the queue of outgoing mail can't be read; trying again", "error", err)
+				}
+				wait = s.settings.Send.Tick
 			}
 		}
 		var next Message
@@ -59,7 +63,8 @@ func (s *Service) RunDispatcher(ctx context.Context) error {
 		case offer <- next:
 			batch = batch[1:]
 		case <-idle:
-		case <-tick.C: // workers may be busy for minutes: their leases must not run out
+		case <-time.After(wait):
+		case <-keep.C: // workers may be busy for minutes: their leases must not run out
 			s.renewLeases(ctx)
 			s.release(ctx, false)
 			s.measureDepth(ctx)
@@ -68,6 +73,16 @@ func (s *Service) RunDispatcher(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// untilDue returns how long nothing is due, at most a tick: other nodes queue
+// mail as well, and tell this one only through the job engine.
+func (s *Service) untilDue(ctx context.Context) time.Duration {
+	due, err := s.store.NextDue(ctx)
+	if err != nil || due.IsZero() {
+		return s.settings.Send.Tick // claiming would fail alike; the next look tells
+	}
+	return min(due.Sub(s.now()), s.settings.Send.Tick)
 }
 
 // claim leases a batch; two for each worker, so that none waits for the store.
@@ -217,23 +232,21 @@ func (s *Service) conclude(ctx context.Context, m Message, a Attempt) {
 	}
 	m.State, m.Reason = Queued, a.Text
 	s.record(ctx, m, &a, func(tx Tx) error {
-		if a.Outcome == InDoubt {
-			if err := tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, a.FinishedAt, "stage", a.Stage, "why", a.Text)); err != nil {
-				return err
-			}
-		}
 		return tx.Enqueue(ctx, Task{Kind: TaskDispatch, Due: m.NextAttemptAt})
 	})
+	s.Wake() // so that the dispatcher knows when to look next
 }
 
 // finish ends a message's way; a is nil where the network was not touched.
 func (s *Service) finish(ctx context.Context, m Message, state MessageState, reason string, a *Attempt) {
 	m.State, m.Reason, m.DoneAt, m.Body = state, reason, s.now(), nil
 	event := map[MessageState]EventType{
-		Sent: EventMessageSent, MessageFailed: EventMessageFailed, MessageExpired: EventMessageExpired,
-		MessageRefused: EventMessageRefused, MessageUnknown: EventMessageInDoubt,
+		Sent: EventMessageSent, MessageFailed: EventMessageFailed, MessageExpired: EventMessageExpired, MessageRefused: EventMessageRefused,
 	}[state]
 	s.record(ctx, m, a, func(tx Tx) error {
+		if event == "" { // MessageUnknown: the attempt in doubt says it all
+			return nil
+		}
 		return tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, event, m.ID, m.DoneAt, "reason", reason))
 	})
 	if s.depth.Add(-1) < 0 {
@@ -248,6 +261,11 @@ func (s *Service) record(ctx context.Context, m Message, a *Attempt, more func(T
 		if a != nil {
 			if err := tx.FinishAttempt(ctx, *a); err != nil {
 				return err
+			}
+			if a.Outcome == InDoubt {
+				if err := tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, a.FinishedAt, "stage", a.Stage, "why", a.Text)); err != nil {
+					return err
+				}
 			}
 		}
 		if err := tx.UpdateMessage(ctx, s.owner, m); err != nil {

@@ -74,8 +74,8 @@ func Next(f Facet, o Observation, now time.Time, v Verify) (Facet, *Move) {
 	absent := o.Outcome == dnscheck.Missing || o.Outcome == dnscheck.Mismatch
 	switch {
 	case o.Outcome == dnscheck.Match && f.Status != Verified:
-		if f.Status == Lapsed && now.Sub(f.Since) > v.KeepTokens {
-			return f, nil // too long gone: it needs a new epoch, see Renewable
+		if f.Renewable(now, v) {
+			return f, nil // too long gone: it needs a new epoch
 		}
 		move := &Move{Event: EventFacetVerified}
 		if f.Status == Lapsing {

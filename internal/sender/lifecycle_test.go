@@ -142,6 +142,15 @@ func TestNextCheckIsCloseAtFirstThenRare(t *testing.T) {
 	}
 }
 
+// SPF proves nothing, so that its old value may always come back.
+func TestLapsedSPFComesBackAtAnyTime(t *testing.T) {
+	f := facetIn(Lapsed, 40*24*time.Hour)
+	f.Purpose, f.Region = dnscheck.SPF, ""
+	if got, _ := Next(f, Observation{Outcome: dnscheck.Match}, t0, DefaultSettings().Verify); got.Status != Verified {
+		t.Errorf("after 40 days: %q", got.Status)
+	}
+}
+
 func TestOneUnknownRecordMakesAFacetUnknownAndOneAbsentMakesItAbsent(t *testing.T) {
 	f := func(outcomes ...dnscheck.Outcome) []dnscheck.Finding {
 		var fs []dnscheck.Finding
