@@ -1,0 +1,129 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/postseal/postseal/internal/sender"
+)
+
+// MediaType returns the Content-Type in lower case and without parameters.
+func MediaType(r *http.Request) string {
+	t, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(t))
+}
+
+// WantMedia refuses a body of any other media type; parameters are ignored.
+func WantMedia(r *http.Request, want string) error {
+	if got := MediaType(r); got != want {
+		return sender.Errorf(WrongMedia, "Content-Type", "The Content-Type %q is not understood here; send %s.", short(got), want)
+	}
+	return nil
+}
+
+// ReadJSON reads a JSON body of type application/json into v.
+func ReadJSON(r *http.Request, v any, o ...json.Options) error {
+	if err := WantMedia(r, "application/json"); err != nil {
+		return err
+	}
+	b, err := ReadBody(r)
+	if err != nil {
+		return err
+	}
+	return DecodeJSON(b, v, o...)
+}
+
+// ReadBody reads the whole body; [Dialect.Wrap] has limited it.
+func ReadBody(r *http.Request) ([]byte, error) {
+	b, err := io.ReadAll(r.Body)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, sender.Errorf(TooLarge, "", "The request body is larger than %d octets.", MaxBody)
+	}
+	if err != nil {
+		return nil, sender.Errorf(Malformed, "", "The request body could not be read to its end.")
+	}
+	return b, nil
+}
+
+// DecodeJSON reads exactly one JSON value into v: names in their exact case,
+// none twice, valid UTF-8, nothing behind it (RFC 8259 with the rules of
+// RFC 7493). Unknown members are ignored unless an option says otherwise. What
+// is no such JSON is Malformed; a value of a wrong type is Invalid, with the path
+// of the member.
+func DecodeJSON(b []byte, v any, o ...json.Options) error {
+	if len(b) == 0 {
+		return sender.Errorf(Malformed, "", "The request body is empty; send a JSON object.")
+	}
+	err := json.Unmarshal(b, v, o...)
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		field := dotted(e.JSONPointer)
+		switch {
+		case field == "":
+			return sender.Errorf(Malformed, "", "The request body must be a JSON object.")
+		case e.Err == json.ErrUnknownName: //nolint:errorlint // documented to be wrapped directly
+			return sender.Errorf(sender.Invalid, field, "%s is not known here; names are case-sensitive.", field)
+		default:
+			return sender.Errorf(sender.Invalid, field, "%s must be %s.", field, wanted(e.GoType))
+		}
+	}
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if errors.Is(e.Err, jsontext.ErrDuplicateName) {
+			return sender.Errorf(Malformed, "", "The request body has the member %s more than once.", dotted(e.JSONPointer))
+		}
+		where := ""
+		if field := dotted(e.JSONPointer); field != "" {
+			where = " in " + field
+		}
+		return sender.Errorf(Malformed, "", "The request body is not valid JSON%s, at octet %d.", where, e.ByteOffset)
+	}
+	return sender.Errorf(Malformed, "", "The request body is not valid JSON.")
+}
+
+// wanted says in JSON's words what a Go type takes.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return "of another type"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64, reflect.Uint, reflect.Uint64, reflect.Int32:
+		return "an integer"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	default:
+		return "of another type"
+	}
+}
+
+// dotted writes a JSON pointer as people write paths.
+func dotted(p jsontext.Pointer) string {
+	var parts []string
+	for t := range p.Tokens() {
+		parts = append(parts, short(t))
+	}
+	return short(strings.Join(parts, "."))
+}
+
+// short cuts what a client sent at 100 characters.
+func short(s string) string {
+	if utf8.RuneCountInString(s) <= 100 {
+		return s
+	}
+	return fmt.Sprintf("%s...", string([]rune(s)[:100]))
+}

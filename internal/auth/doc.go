@@ -1,0 +1,18 @@
+// Package auth knows who asks: it makes, checks and revokes credentials, and
+// turns the secret in a request into a [sender.Principal].
+//
+// It decides nothing about what a principal may do (the core does), reads no
+// HTTP but the one header and form of RFC 6749, and never keeps a secret: what
+// is stored is an argon2id hash, what is returned is shown once.
+//
+//	client id + secret --> Token ---------> access token (JWT, one hour)
+//	                         |                    |
+//	                   argon2id, two at           v
+//	                   a time, remembered   Authenticate --> Principal
+//	                   for 30 s                   ^
+//	psk_ID_SECRET ---------------------------------
+//
+// Tokens name a credential and carry no rights. The credential itself is read
+// at every request, through a cache of one second, so that a revoked one is
+// refused within two seconds on every node, and a changed grant counts as soon.
+package auth

@@ -1,0 +1,109 @@
+package auth
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/postseal/postseal/internal/sender"
+)
+
+const (
+	issuer   = "postseal"
+	audience = "postseal-api"
+
+	keyPrefix = "psk_"
+	keyIDLen  = 32   // hexadecimal digits of the id
+	maxBearer = 4096 // octets of a bearer string; ours have less than 500
+)
+
+// Token is what a login gives.
+type Token struct {
+	AccessToken Secret
+	ExpiresIn   time.Duration
+}
+
+// Token gives an access token for client credentials (RFC 6749, section 4.4).
+// Where home is not empty, the credential must belong to that tenant. Whatever
+// is wrong is [sender.Unauthenticated], always in the same words and after the
+// same work.
+func (a *Auth) Token(ctx context.Context, home sender.ID, clientID string, secret Secret) (Token, error) {
+	c, err := a.verify(ctx, sender.OAuthClient, clientID, secret)
+	if err != nil {
+		return Token{}, err
+	}
+	if home != "" && c.Tenant != home {
+		return Token{}, refused("the client " + string(c.ID) + " belongs to another tenant")
+	}
+	now := time.Now()
+	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+		Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: string(c.ID), ID: string(sender.NewID()),
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(a.life)),
+	})
+	signed, err := t.SignedString(a.key)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{AccessToken: Secret(signed), ExpiresIn: a.life}, nil
+}
+
+var tokenParser = jwt.NewParser(
+	jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
+)
+
+// Authenticate tells who a bearer string speaks for: an access token or an API
+// key. Whatever is wrong with it is [sender.Unauthenticated].
+func (a *Auth) Authenticate(ctx context.Context, bearer Secret) (sender.Principal, error) {
+	switch {
+	case bearer == "":
+		return sender.Principal{}, refused("no bearer token was sent")
+	case len(bearer) > maxBearer:
+		return sender.Principal{}, refused("the bearer token is too long")
+	}
+	var c sender.Credential
+	var err error
+	if key, ok := strings.CutPrefix(string(bearer), keyPrefix); ok {
+		id, secret := splitKey(key)
+		c, err = a.verify(ctx, sender.APIKey, id, secret)
+	} else {
+		c, err = a.holder(ctx, bearer)
+	}
+	if err != nil {
+		return sender.Principal{}, err
+	}
+	return c.Principal(), nil
+}
+
+// holder returns the credential that an access token was given to.
+func (a *Auth) holder(ctx context.Context, token Secret) (sender.Credential, error) {
+	var claims jwt.RegisteredClaims
+	if _, err := tokenParser.ParseWithClaims(string(token), &claims, func(*jwt.Token) (any, error) { return a.key, nil }); err != nil {
+		return sender.Credential{}, refused("the access token is malformed, not ours, or expired")
+	}
+	c, err := a.credential(ctx, sender.ID(claims.Subject))
+	if sender.KindOf(err) == sender.NotFound {
+		return c, refused("the credential of the access token is gone")
+	}
+	if err != nil {
+		return c, err
+	}
+	return c, usable(c)
+}
+
+// makeKey writes an API key so that scanners for leaked secrets know it and its
+// credential is found without a search: psk_ID_SECRET, the id without hyphens.
+func makeKey(id sender.ID, s Secret) Secret {
+	return Secret(keyPrefix + strings.ReplaceAll(string(id), "-", "") + "_" + string(s))
+}
+
+// splitKey is the inverse of makeKey, without the prefix; what is no key gives
+// an id that nobody has.
+func splitKey(key string) (id string, s Secret) {
+	if len(key) <= keyIDLen || key[keyIDLen] != '_' {
+		return "", Secret(key)
+	}
+	h := key[:keyIDLen]
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-"), Secret(key[keyIDLen+1:])
+}
