@@ -1,0 +1,44 @@
+-- name: Organization :one
+SELECT * FROM organizations WHERE id = @id;
+
+-- name: InsertOrganization :execrows
+INSERT INTO organizations (id, name, created_at) VALUES (@id, @name, @created_at)
+ON CONFLICT DO NOTHING;
+
+-- name: Tenant :one
+SELECT * FROM tenants WHERE id = @id;
+
+-- name: Tenants :many
+SELECT * FROM tenants WHERE id > @after ORDER BY id LIMIT CAST(@most AS BIGINT);
+
+-- name: OrganizationTenants :many
+SELECT * FROM tenants WHERE organization_id = @organization_id AND id > @after
+ORDER BY id LIMIT CAST(@most AS BIGINT);
+
+-- name: InsertTenant :execrows
+INSERT INTO tenants (
+    id, organization_id, name, type, geography, regions, record_set, from_policy,
+    max_domains, max_addresses, max_templates, created_at, updated_at
+) VALUES (
+    @id, @organization_id, @name, @type, @geography, @regions, @record_set, @from_policy,
+    @max_domains, @max_addresses, @max_templates, @created_at, @updated_at
+) ON CONFLICT DO NOTHING;
+
+-- name: Credential :one
+SELECT * FROM credentials WHERE id = @id;
+
+-- name: Credentials :many
+SELECT * FROM credentials WHERE tenant_id = @tenant_id AND id > @after
+ORDER BY id LIMIT CAST(@most AS BIGINT);
+
+-- name: InsertCredential :execrows
+INSERT INTO credentials (
+    id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at
+) VALUES (
+    @id, @kind, @name, @tenant_id, @is_operator, @grants, @domain_id, @secret_hash, @created_at, @expires_at, @revoked_at
+) ON CONFLICT DO NOTHING;
+
+-- The first time of revocation stays.
+-- name: RevokeCredential :execrows
+UPDATE credentials SET revoked_at = CASE WHEN revoked_at > 0 THEN revoked_at ELSE CAST(@at AS BIGINT) END
+WHERE tenant_id = @tenant_id AND id = @id;

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/sender"
+	"github.com/postseal/postseal/internal/store/db"
+)
+
+// reader is a [sender.Reader] on the readers' connections or inside a transaction.
+type reader struct {
+	q    *db.Queries
+	keys *Keyring
+}
+
+func (r reader) Organization(ctx context.Context, id sender.ID) (sender.Organization, error) {
+	o, err := r.q.Organization(ctx, string(id))
+	if err != nil {
+		return sender.Organization{}, missing("organization", err)
+	}
+	return sender.Organization{ID: id, Name: o.Name, CreatedAt: moment(o.CreatedAt)}, nil
+}
+
+func (r reader) Tenant(ctx context.Context, id sender.ID) (sender.Tenant, error) {
+	row, err := r.q.Tenant(ctx, string(id))
+	if err != nil {
+		return sender.Tenant{}, missing("environment", err)
+	}
+	return tenantOf(row)
+}
+
+func (r reader) Tenants(ctx context.Context, page sender.Page) ([]sender.Tenant, error) {
+	rows, err := r.q.Tenants(ctx, string(page.After), most(page))
+	return each(rows, err, "environments", tenantOf)
+}
+
+// TenantsOf asks for each id and organization, and merges: a credential has a
+// handful of grants, and a list of parameters would need a text for each engine.
+func (r reader) TenantsOf(ctx context.Context, ids, organizations []sender.ID, page sender.Page) ([]sender.Tenant, error) {
+	var found []sender.Tenant
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	for _, id := range ids {
+		if id <= page.After {
+			continue
+		}
+		if page.Limit > 0 && len(found) == page.Limit {
+			break
+		}
+		t, err := r.Tenant(ctx, id)
+		if sender.KindOf(err) == sender.NotFound {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		found = append(found, t)
+	}
+	for _, org := range slices.Compact(slices.Sorted(slices.Values(organizations))) {
+		rows, err := r.q.OrganizationTenants(ctx, string(org), string(page.After), most(page))
+		ts, err := each(rows, err, "environments", tenantOf)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, ts...)
+	}
+	slices.SortFunc(found, func(a, b sender.Tenant) int { return cmp.Compare(a.ID, b.ID) })
+	found = slices.CompactFunc(found, func(a, b sender.Tenant) bool { return a.ID == b.ID })
+	if page.Limit > 0 && len(found) > page.Limit {
+		found = found[:page.Limit]
+	}
+	return found, nil
+}
+
+func (r reader) Credential(ctx context.Context, id sender.ID) (sender.Credential, error) {
+	row, err := r.q.Credential(ctx, string(id))
+	if err != nil {
+		return sender.Credential{}, missing("credential", err)
+	}
+	return credentialOf(row)
+}
+
+func (r reader) Credentials(ctx context.Context, tenant sender.ID, page sender.Page) ([]sender.Credential, error) {
+	rows, err := r.q.Credentials(ctx, string(tenant), string(page.After), most(page))
+	return each(rows, err, "credentials", credentialOf)
+}
+
+func (r reader) Domain(ctx context.Context, tenant, id sender.ID) (sender.Domain, error) {
+	row, err := r.q.Domain(ctx, string(tenant), string(id))
+	if err != nil {
+		return sender.Domain{}, missing("email domain", err)
+	}
+	return domainOf(row)
+}
+
+func (r reader) DomainByName(ctx context.Context, tenant sender.ID, name dnscheck.Name) (sender.Domain, error) {
+	row, err := r.q.DomainByName(ctx, string(tenant), name.String())
+	if err != nil {
+		return sender.Domain{}, missing("email domain", err)
+	}
+	return domainOf(row)
+}
+
+func (r reader) Domains(ctx context.Context, tenant sender.ID, page sender.Page) ([]sender.Domain, error) {
+	rows, err := r.q.Domains(ctx, string(tenant), string(page.After), most(page))
+	return each(rows, err, "email domains", domainOf)
+}
+
+func (r reader) CountDomains(ctx context.Context, tenant sender.ID, most int) (int, error) {
+	n, err := r.q.CountDomains(ctx, string(tenant), int64(most))
+	return int(n), broken("count email domains", err)
+}
+
+func (r reader) LastCheck(ctx context.Context, tenant, domain sender.ID) (sender.Check, error) {
+	row, err := r.q.LastCheck(ctx, string(tenant), string(domain))
+	if err != nil {
+		return sender.Check{}, missing("check of the email domain", err)
+	}
+	c := sender.Check{Tenant: tenant, Domain: domain, At: moment(row.CheckedAt)}
+	return c, decode(row.Findings, &c.Findings, "findings of domain ", domain)
+}
+
+func (r reader) Address(ctx context.Context, tenant, id sender.ID) (sender.Address, error) {
+	row, err := r.q.Address(ctx, string(tenant), string(id))
+	if err != nil {
+		return sender.Address{}, missing("trusted email address", err)
+	}
+	return addressOf(row)
+}
+
+func (r reader) AddressByMailbox(ctx context.Context, tenant sender.ID, canonical string) (sender.Address, error) {
+	row, err := r.q.AddressByMailbox(ctx, string(tenant), canonical)
+	if err != nil {
+		return sender.Address{}, missing("trusted email address", err)
+	}
+	return addressOf(row)
+}
+
+func (r reader) Addresses(ctx context.Context, tenant sender.ID, domain dnscheck.Name, page sender.Page) ([]sender.Address, error) {
+	rows, err := r.q.Addresses(ctx, db.AddressesParams{TenantID: string(tenant), Domain: domain.String(), After: string(page.After), Most: most(page)})
+	return each(rows, err, "trusted email addresses", addressOf)
+}
+
+func (r reader) CountAddresses(ctx context.Context, tenant sender.ID, domain dnscheck.Name, most int) (int, error) {
+	n, err := r.q.CountAddresses(ctx, string(tenant), domain.String(), int64(most))
+	return int(n), broken("count trusted email addresses", err)
+}
+
+func (r reader) Message(ctx context.Context, tenant, id sender.ID) (sender.Message, error) {
+	row, err := r.q.Message(ctx, string(tenant), string(id))
+	if err != nil {
+		return sender.Message{}, missing("message", err)
+	}
+	return messageOf(row)
+}
+
+func (r reader) MessageByKey(ctx context.Context, tenant sender.ID, key string) (sender.Message, error) {
+	row, err := r.q.MessageByKey(ctx, string(tenant), key)
+	if err != nil {
+		return sender.Message{}, missing("message", err)
+	}
+	return messageOf(row)
+}
+
+func (r reader) Messages(ctx context.Context, tenant sender.ID, page sender.Page) ([]sender.Message, error) {
+	rows, err := r.q.Messages(ctx, string(tenant), string(page.After), most(page))
+	return each(rows, err, "messages", messageOf)
+}
+
+func (r reader) Attempts(ctx context.Context, tenant, message sender.ID) ([]sender.Attempt, error) {
+	rows, err := r.q.Attempts(ctx, string(tenant), string(message))
+	return each(rows, err, "attempts", attemptOf)
+}
+
+func (r reader) Events(ctx context.Context, tenant sender.ID, page sender.Page) ([]sender.Event, error) {
+	rows, err := r.q.Events(ctx, string(tenant), string(page.After), most(page))
+	return each(rows, err, "events", eventOf)
+}
+
+func (r reader) SigningKey(ctx context.Context, selector string) (sender.Key, error) {
+	row, err := r.q.SigningKey(ctx, selector)
+	if err != nil {
+		return sender.Key{}, missing("key", err)
+	}
+	k := keyOf(row)
+	if len(row.Pkcs8) > 0 {
+		k.PKCS8, err = r.keys.open(row.Pkcs8, keyPlace(selector))
+	}
+	return k, err
+}
+
+func (r reader) PublicKey(ctx context.Context, selector string) (sender.Key, error) {
+	row, err := r.q.SigningKey(ctx, selector)
+	if err != nil {
+		return sender.Key{}, missing("key", err)
+	}
+	return keyOf(row), nil
+}
+
+func keyPlace(selector string) place { return place{"signing_keys", selector, "pkcs8"} }
+
+func bodyPlace(tenant, message string) place { return place{"bodies", tenant + "/" + message, "body"} }

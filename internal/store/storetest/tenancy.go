@@ -1,0 +1,241 @@
+package storetest
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/postseal/postseal/internal/sender"
+)
+
+// intrusion tries one method on the first tenant's things as the second tenant.
+type intrusion struct {
+	method string
+	try    func(w *world, tx sender.Tx, v victim) error
+	want   sender.Kind // empty: no error, and nothing found or done
+}
+
+// victim is what the first tenant has.
+type victim struct {
+	domain     sender.Domain
+	address    sender.Address
+	message    sender.Message // claimed by "n1", with attempt 1 started
+	credential sender.Credential
+	event      sender.Event
+	check      sender.Check
+	attempt    sender.Attempt
+}
+
+func nothing[T any](w *world, what string, list []T, err error) error {
+	if len(list) > 0 {
+		w.Errorf("%s shows another tenant %d things", what, len(list))
+	}
+	return err
+}
+
+func none(w *world, what string, n int, err error) error {
+	if n != 0 {
+		w.Errorf("%s counts %d things of another tenant", what, n)
+	}
+	return err
+}
+
+var intrusions = []intrusion{
+	{"Domain", func(w *world, tx sender.Tx, v victim) error { _, err := tx.Domain(w.ctx, w.b, v.domain.ID); return err }, sender.NotFound},
+	{"DomainByName", func(w *world, tx sender.Tx, v victim) error {
+		_, err := tx.DomainByName(w.ctx, w.b, v.domain.Name)
+		return err
+	}, sender.NotFound},
+	{"Domains", func(w *world, tx sender.Tx, _ victim) error {
+		l, err := tx.Domains(w.ctx, w.b, sender.Page{})
+		return nothing(w, "Domains", l, err)
+	}, ""},
+	{"CountDomains", func(w *world, tx sender.Tx, _ victim) error {
+		n, err := tx.CountDomains(w.ctx, w.b, 10)
+		return none(w, "CountDomains", n, err)
+	}, ""},
+	{"LastCheck", func(w *world, tx sender.Tx, v victim) error {
+		_, err := tx.LastCheck(w.ctx, w.b, v.domain.ID)
+		return err
+	}, sender.NotFound},
+	{"Address", func(w *world, tx sender.Tx, v victim) error {
+		_, err := tx.Address(w.ctx, w.b, v.address.ID)
+		return err
+	}, sender.NotFound},
+	{"AddressByMailbox", func(w *world, tx sender.Tx, v victim) error {
+		_, err := tx.AddressByMailbox(w.ctx, w.b, v.address.Mailbox)
+		return err
+	}, sender.NotFound},
+	{"Addresses", func(w *world, tx sender.Tx, v victim) error {
+		l, err := tx.Addresses(w.ctx, w.b, v.domain.Name, sender.Page{})
+		return nothing(w, "Addresses", l, err)
+	}, ""},
+	{"CountAddresses", func(w *world, tx sender.Tx, v victim) error {
+		n, err := tx.CountAddresses(w.ctx, w.b, v.domain.Name, 10)
+		return none(w, "CountAddresses", n, err)
+	}, ""},
+	{"Message", func(w *world, tx sender.Tx, v victim) error {
+		_, err := tx.Message(w.ctx, w.b, v.message.ID)
+		return err
+	}, sender.NotFound},
+	{"MessageByKey", func(w *world, tx sender.Tx, v victim) error {
+		_, err := tx.MessageByKey(w.ctx, w.b, v.message.IdempotencyKey)
+		return err
+	}, sender.NotFound},
+	{"Messages", func(w *world, tx sender.Tx, _ victim) error {
+		l, err := tx.Messages(w.ctx, w.b, sender.Page{})
+		return nothing(w, "Messages", l, err)
+	}, ""},
+	{"Attempts", func(w *world, tx sender.Tx, v victim) error {
+		l, err := tx.Attempts(w.ctx, w.b, v.message.ID)
+		return nothing(w, "Attempts", l, err)
+	}, ""},
+	{"Events", func(w *world, tx sender.Tx, _ victim) error {
+		l, err := tx.Events(w.ctx, w.b, sender.Page{})
+		return nothing(w, "Events", l, err)
+	}, ""},
+	{"Credentials", func(w *world, tx sender.Tx, _ victim) error {
+		l, err := tx.Credentials(w.ctx, w.b, sender.Page{})
+		if err == nil {
+			err = nothing(w, "Credentials", l, err)
+			l, err = tx.Credentials(w.ctx, "", sender.Page{})
+		}
+		return nothing(w, "Credentials of operators", l, err)
+	}, ""},
+	{"RevokeCredential", func(w *world, tx sender.Tx, v victim) error {
+		return tx.RevokeCredential(w.ctx, w.b, v.credential.ID, start)
+	}, sender.NotFound},
+	{"UpdateDomain", func(w *world, tx sender.Tx, v victim) error {
+		v.domain.Tenant, v.domain.Facets = w.b, nil
+		return tx.UpdateDomain(w.ctx, v.domain)
+	}, sender.NotFound},
+	{"DeleteDomain", func(w *world, tx sender.Tx, v victim) error { return tx.DeleteDomain(w.ctx, w.b, v.domain.ID) }, sender.NotFound},
+	{"SaveCheck", func(w *world, tx sender.Tx, v victim) error {
+		v.check.Tenant, v.check.Findings = w.b, nil
+		return tx.SaveCheck(w.ctx, v.check)
+	}, sender.NotFound},
+	{"UpdateAddress", func(w *world, tx sender.Tx, v victim) error {
+		v.address.Tenant, v.address.Status = w.b, sender.Verified
+		return tx.UpdateAddress(w.ctx, v.address)
+	}, sender.NotFound},
+	{"DeleteAddress", func(w *world, tx sender.Tx, v victim) error {
+		return tx.DeleteAddress(w.ctx, w.b, v.address.ID)
+	}, sender.NotFound},
+	{"StartAttempt", func(w *world, tx sender.Tx, v victim) error {
+		v.attempt.Tenant, v.attempt.Number = w.b, 2
+		return tx.StartAttempt(w.ctx, "n1", v.attempt)
+	}, sender.Conflict},
+	{"FinishAttempt", func(w *world, tx sender.Tx, v victim) error {
+		v.attempt.Tenant, v.attempt.Outcome = w.b, sender.Delivered
+		return tx.FinishAttempt(w.ctx, v.attempt)
+	}, sender.NotFound},
+	{"UpdateMessage", func(w *world, tx sender.Tx, v victim) error {
+		v.message.Tenant, v.message.State = w.b, sender.Sent
+		return tx.UpdateMessage(w.ctx, "n1", v.message)
+	}, sender.Conflict},
+	{"LockDomain", func(w *world, tx sender.Tx, v victim) error {
+		return tx.LockDomain(w.ctx, w.b, v.domain.Name)
+	}, ""},
+	// The same id or name again is another tenant's own thing.
+	{"InsertDomain", func(w *world, tx sender.Tx, _ victim) error {
+		return tx.InsertDomain(w.ctx, newDomain(w.b, "example.org"))
+	}, ""},
+	{"InsertAddress", func(w *world, tx sender.Tx, _ victim) error {
+		return tx.InsertAddress(w.ctx, newAddress(w.b, "example.org", "noreply"))
+	}, ""},
+	{"InsertMessage", func(w *world, tx sender.Tx, v victim) error {
+		m := newMessage(w.b, start)
+		m.IdempotencyKey = v.message.IdempotencyKey
+		return tx.InsertMessage(w.ctx, m)
+	}, ""},
+	{"InsertEvent", func(w *world, tx sender.Tx, _ victim) error {
+		return tx.InsertEvent(w.ctx, sender.Event{ID: sender.NewID(), Tenant: w.b, At: start})
+	}, ""},
+}
+
+// tenantless are the methods to which no tenant is told, and why that is right.
+var tenantless = map[string]string{
+	"Organization": "operators only", "Tenant": "the tenant is what is asked for", "Tenants": "operators only",
+	"TenantsOf": "the tenants are what is asked for", "Credential": "asked before anybody is known", "LockTenant": "the tenant is what is locked",
+	"InsertOrganization": "operators only", "InsertTenant": "operators only", "InsertCredential": "ids are unique to all",
+	"ClaimDueDomains": "for all tenants", "CountRecipient": "across all tenants", "ClaimMessages": "for all tenants",
+	"RenewLeases": "by owner", "ReleaseMessages": "by owner", "SigningKey": "by selector", "PublicKey": "by selector",
+	"InsertKey": "selectors are unique to all", "Enqueue": "no row of a tenant",
+}
+
+func everyMethodIsListed(w *world) {
+	listed := map[string]bool{}
+	for _, i := range intrusions {
+		listed[i.method] = true
+	}
+	for m := range reflect.TypeFor[sender.Tx]().Methods() {
+		if listed[m.Name] == (tenantless[m.Name] != "") {
+			w.Errorf("%s must be tried as another tenant, or say why not", m.Name)
+		}
+	}
+}
+
+func anotherTenant(w *world) {
+	v := victim{domain: w.domain(w.a, "example.org"), address: newAddress(w.a, "example.org", "noreply"), message: newMessage(w.a, start)}
+	v.message.IdempotencyKey = "key"
+	v.credential = sender.Credential{ID: sender.NewID(), Kind: sender.APIKey, Tenant: w.a, CreatedAt: start}
+	v.event = sender.Event{ID: sender.NewID(), Tenant: w.a, At: start, Type: sender.EventDomainCreated}
+	v.check = newCheck(w.a, v.domain.ID)
+	v.attempt = newAttempt(v.message, 1)
+	w.do(func(tx sender.Tx) error {
+		for _, err := range []error{
+			tx.InsertAddress(w.ctx, v.address), tx.InsertMessage(w.ctx, v.message), tx.InsertCredential(w.ctx, v.credential),
+			tx.InsertEvent(w.ctx, v.event), tx.SaveCheck(w.ctx, v.check),
+		} {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.claim("n1", start, 1)
+	w.must(w.startAttempt("n1", v.attempt))
+	before := w.snapshot(v)
+
+	for _, i := range intrusions {
+		var got error
+		err := w.Update(w.ctx, func(tx sender.Tx) error {
+			got = i.try(w, tx, v)
+			if i.want != "" {
+				return nil // keep what was done, if anything was
+			}
+			return errOops
+		})
+		if i.want != "" {
+			w.must(err)
+		}
+		w.kind(i.method, got, i.want)
+		w.same("after "+i.method+", what the first tenant has", w.snapshot(v), before)
+	}
+}
+
+// snapshot reads all that a tenant has.
+func (w *world) snapshot(v victim) (all []any) {
+	w.Helper()
+	add := func(x any, err error) {
+		w.Helper()
+		w.must(err)
+		all = append(all, x)
+	}
+	page := sender.Page{}
+	d, err := w.Domains(w.ctx, w.a, page)
+	add(d, err)
+	c, err := w.LastCheck(w.ctx, w.a, v.domain.ID)
+	add(c, err)
+	a, err := w.Addresses(w.ctx, w.a, v.domain.Name, page)
+	add(a, err)
+	m, err := w.Messages(w.ctx, w.a, page)
+	add(m, err)
+	at, err := w.Attempts(w.ctx, w.a, v.message.ID)
+	add(at, err)
+	e, err := w.Events(w.ctx, w.a, page)
+	add(e, err)
+	cr, err := w.Credentials(w.ctx, w.a, page)
+	add(cr, err)
+	w.do(func(tx sender.Tx) error { return tx.RenewLeases(w.ctx, "n1", start.Add(time.Hour)) })
+	return all
+}
