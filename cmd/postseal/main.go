@@ -1,0 +1,104 @@
+// Command postseal is the only binary of Postseal: the server, its development
+// instance with everything embedded, and the tools around it.
+//
+//	serve       run the server
+//	migrate     bring the database to this program's schema
+//	dev         run everything embedded on loopback, with a demo tenant
+//	demo        run the whole journey once and show each step
+//	keygen      make a key-encryption key
+//	credential  make the first operator's key
+//	version     say which version this is
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// streams are what a command may touch of the process it runs in.
+type streams struct {
+	ctx    context.Context
+	env    []string
+	in     io.Reader
+	out    io.Writer
+	errOut io.Writer
+}
+
+type cli struct {
+	Serve      serveCmd      `cmd:"" help:"Run the server."`
+	Migrate    migrateCmd    `cmd:"" help:"Bring the database to this program's schema."`
+	Dev        devCmd        `cmd:"" help:"Run everything embedded on loopback, with a demo tenant; or change what such an instance holds."`
+	Demo       demoCmd       `cmd:"" help:"Run the whole journey once against an instance of its own, and show each step."`
+	Keygen     keygenCmd     `cmd:"" help:"Make a key-encryption key."`
+	Credential credentialCmd `cmd:"" help:"Make the first operator's key."`
+	Version    versionCmd    `cmd:"" help:"Say which version this is."`
+}
+
+// exit is how kong asks for the end of the program, carried as a panic to run.
+type exit int
+
+// run is main without the process: 0 is success, 1 a failure, 2 wrong usage.
+func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		if e, ok := recover().(exit); ok {
+			code = int(e)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c, kong.Name("postseal"),
+		kong.Description("Postseal lets every tenant of a platform send mail from the tenant's own domain, and from no other."),
+		kong.Writers(stdout, stderr), kong.Exit(func(n int) { panic(exit(n)) }), kong.UsageOnError())
+	if err != nil {
+		fmt.Fprintln(stderr, "postseal:", err)
+		return 2
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "postseal: %v\nRun postseal --help for what there is.\n", err)
+		return 2
+	}
+	if err := parsed.Run(&streams{ctx: ctx, env: env, in: stdin, out: stdout, errOut: stderr}); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return 0
+		}
+		fmt.Fprintln(stderr, "postseal:", err)
+		return 1
+	}
+	return 0
+}
+
+// getenv looks a variable up in the environment that run was given.
+func (s *streams) getenv(name string) string {
+	for i := len(s.env) - 1; i >= 0; i-- {
+		if n := len(name); len(s.env[i]) > n && s.env[i][n] == '=' && s.env[i][:n] == name {
+			return s.env[i][n+1:]
+		}
+	}
+	return ""
+}
+
+// logger writes to standard error, as JSON or as text.
+func (s *streams) logger(level slog.Level, format string) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(s.errOut, o))
+	}
+	return slog.New(slog.NewJSONHandler(s.errOut, o))
+}

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postseal/postseal/internal/auth"
+	"github.com/postseal/postseal/internal/jobs"
+	"github.com/postseal/postseal/internal/sender"
+	"github.com/postseal/postseal/internal/store"
+)
+
+// migrate brings a database to the schema of this program: the store's tables,
+// then River's.
+func migrate(ctx context.Context, dsn string, keys *store.Keyring, log *slog.Logger) error {
+	if err := store.Migrate(ctx, store.Config{DSN: dsn, SealKeys: keys, Log: log}); err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, store.Config{DSN: dsn, SealKeys: keys, Log: log})
+	if err != nil {
+		return err
+	}
+	defer s.Close() //nolint:errcheck // River's tables are written by then
+	e, err := jobs.New(jobs.Config{Writer: s.Writer(), Pool: s.Pool(), Log: log})
+	if err != nil {
+		return err
+	}
+	return e.Migrate(ctx)
+}
+
+// GenerateKey returns a line for a file of key-encryption keys.
+func GenerateKey() string { return store.GenerateKey() }
+
+// CreateOperatorKey makes an operator's API key straight in the database: how the
+// first one comes to be. The server may be running meanwhile.
+func CreateOperatorKey(ctx context.Context, c Config, name string, log *slog.Logger) (string, error) {
+	keys, err := c.keyring()
+	if err != nil {
+		return "", err
+	}
+	s, err := store.Open(ctx, store.Config{DSN: c.Database, SealKeys: keys, Shared: true, Log: log})
+	if err != nil {
+		return "", err
+	}
+	defer s.Close() //nolint:errcheck // what was written is durable
+	signing, err := s.Secret(ctx, "access-token", 32)
+	if err != nil {
+		return "", err
+	}
+	a, err := auth.New(auth.Config{Store: s, SigningKey: signing, Log: log})
+	if err != nil {
+		return "", err
+	}
+	_, key, err := a.CreateCredential(ctx, auth.Local(), auth.NewCredential{Kind: sender.APIKey, Name: name, Operator: true})
+	return string(key), err
+}

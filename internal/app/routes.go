@@ -1,0 +1,55 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/postseal/postseal/internal/api"
+	"github.com/postseal/postseal/internal/api/native"
+	"github.com/postseal/postseal/internal/api/pingone"
+)
+
+// routes leads each path to the edge that owns it; PingOne's lie below /v1 as
+// the native API's do, and go first.
+func (a *App) routes(x extras) http.Handler {
+	origin := api.Origin{TrustForwardedProto: a.cfg.HTTP.TrustForwarded}
+	own := http.NewServeMux()
+	own.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	own.HandleFunc("GET /readyz", a.ready)
+	if x.routes != nil {
+		x.routes(a, own)
+	}
+	return api.Mounts(own,
+		api.Mount{Owns: pingone.Owns, Handler: pingone.New(pingone.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log})},
+		api.Mount{Owns: native.Owns, Handler: native.New(native.Config{Service: a.Service, Auth: a.Auth, Log: a.log, Version: Version()})},
+	)
+}
+
+// ready says whether this instance can do its work: the database answers.
+func (a *App) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := a.store.NextDue(ctx); err != nil {
+		plain(w, http.StatusServiceUnavailable, "the database does not answer")
+		return
+	}
+	plain(w, http.StatusOK, "ok")
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n")) // the client may be gone
+}
+
+// profiles are Go's own, on the debug listener.
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
