@@ -63,7 +63,7 @@ func newServer(b *testing.B, tenants int) *server {
 	s.start()
 	for i := range tenants {
 		var t struct{ ID string }
-		s.api("POST", "/v1/tenants", s.operator, fmt.Sprintf(`{"name":"Tenant %d"}`, i), &t)
+		s.api("POST", "/v1/tenants", s.operator, fmt.Sprintf(`{"name":"Tenant %d","recordSet":"shared"}`, i), &t)
 		s.tenants = append(s.tenants, t.ID)
 	}
 	var c struct{ ID, Secret string }
@@ -74,8 +74,11 @@ func newServer(b *testing.B, tenants int) *server {
 }
 
 func (s *server) flags(command ...string) []string {
+	if at := os.Getenv("POSTSEAL_TEST_DEBUG"); at != "" { // for a look at the profile while it runs
+		command = append(command, "--set", "debug.listen="+at)
+	}
 	return append(command, "--database", "sqlite:"+s.dir+"/bench.db", "--key-file", s.dir+"/keys", "--set", "service.domain=mail.postseal.test",
-		"--set", "dns.resolvers="+s.dns.Addr(), "--set", "verify.quorum=1", "--set", "http.listen=127.0.0.1:0", "--set", "debug.listen=127.0.0.1:46061",
+		"--set", "dns.resolvers="+s.dns.Addr(), "--set", "verify.quorum=1", "--set", "http.listen=127.0.0.1:0",
 		"--set", "send.relay.address="+s.sink.Addr(), "--set", "send.relay.tls=none", "--set", "code.per_recipient=1000000")
 }
 

@@ -16,7 +16,6 @@ const DefaultTokenLife = time.Hour
 const (
 	credentialAge = time.Second      // how old a cached credential may be; a revocation must reach us within two
 	verifiedAge   = 30 * time.Second // how long a secret that was right needs no second hash
-	cacheSize     = 10_000           // entries of each cache
 )
 
 // Auth checks credentials. It is safe for concurrent use and starts no
@@ -27,10 +26,11 @@ type Auth struct {
 	life  time.Duration
 	log   *slog.Logger
 
-	credentials cache[sender.ID, sender.Credential]
-	verified    cache[[32]byte, struct{}]
-	hashing     chan struct{} // a slot for each hash that may be computed now
-	strangers   chan struct{} // the same for ids that nobody has, so that a flood of them holds up nobody else
+	credentials sender.Recent[sender.ID, sender.Credential]
+	verified    sender.Recent[[32]byte, struct{}]
+	tokens      sender.Recent[[32]byte, claims] // by the SHA-256 of access tokens whose signature was right
+	hashing     chan struct{}                   // a slot for each hash that may be computed now
+	strangers   chan struct{}                   // the same for ids that nobody has, so that a flood of them holds up nobody else
 }
 
 // Config is what an Auth is made of.
@@ -60,8 +60,9 @@ func New(c Config) (*Auth, error) {
 		// One hash takes 19 MiB: the number at a time bounds memory as well as CPU.
 		hashing:     make(chan struct{}, 2),
 		strangers:   make(chan struct{}, 1),
-		credentials: cache[sender.ID, sender.Credential]{age: credentialAge},
-		verified:    cache[[32]byte, struct{}]{age: verifiedAge},
+		credentials: sender.Recent[sender.ID, sender.Credential]{Age: credentialAge},
+		tokens:      sender.Recent[[32]byte, claims]{Age: verifiedAge},
+		verified:    sender.Recent[[32]byte, struct{}]{Age: verifiedAge},
 	}, nil
 }
 
@@ -80,13 +81,13 @@ func refused(why string) error {
 
 // credential reads a credential, not older than credentialAge.
 func (a *Auth) credential(ctx context.Context, id sender.ID) (sender.Credential, error) {
-	if c, ok := a.credentials.get(id); ok {
+	if c, ok := a.credentials.Get(id); ok {
 		return c, nil
 	}
 	read := time.Now() // before the store is asked: it may answer what is about to change
 	c, err := a.store.Credential(ctx, id)
 	if err == nil {
-		a.credentials.put(id, c, read)
+		a.credentials.Put(id, c, read)
 	}
 	return c, err
 }

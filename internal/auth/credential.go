@@ -112,7 +112,7 @@ func (a *Auth) RevokeCredential(ctx context.Context, p sender.Principal, tenant,
 	if err != nil {
 		return err
 	}
-	a.credentials.drop(id)
+	a.credentials.Drop(id)
 	a.log.Info("credential revoked", "credential", id, "tenant", tenant, "by", p.Credential)
 	return nil
 }

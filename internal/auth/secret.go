@@ -101,7 +101,7 @@ func (a *Auth) verify(ctx context.Context, kind sender.CredentialKind, id string
 	}
 	// The sum is a key of memory only: whoever can read it can read the secret too.
 	sum := sha256.Sum256([]byte(phc + "\x00" + string(s)))
-	if _, ok := a.verified.get(sum); !ok {
+	if _, ok := a.verified.Get(sum); !ok {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
@@ -112,7 +112,7 @@ func (a *Auth) verify(ctx context.Context, kind sender.CredentialKind, id string
 		if !right {
 			return c, refused("the id is unknown, of another kind, or the secret is wrong")
 		}
-		a.verified.put(sum, struct{}{}, time.Now())
+		a.verified.Put(sum, struct{}{}, time.Now())
 	}
 	return c, usable(c)
 }

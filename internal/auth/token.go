@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"strings"
 	"time"
 
@@ -76,13 +77,28 @@ func (a *Auth) Authenticate(ctx context.Context, bearer Secret) (sender.Principa
 	return c.Principal(), nil
 }
 
+// claims are what an access token says.
+type claims struct {
+	holder sender.ID
+	until  time.Time
+}
+
 // holder returns the credential that an access token was given to.
 func (a *Auth) holder(ctx context.Context, token Secret) (sender.Credential, error) {
-	var claims jwt.RegisteredClaims
-	if _, err := tokenParser.ParseWithClaims(string(token), &claims, func(*jwt.Token) (any, error) { return a.key, nil }); err != nil {
-		return sender.Credential{}, refused("the access token is malformed, not ours, or expired")
+	sum := sha256.Sum256([]byte(token))
+	known, ok := a.tokens.Get(sum)
+	if !ok {
+		var parsed jwt.RegisteredClaims
+		if _, err := tokenParser.ParseWithClaims(string(token), &parsed, func(*jwt.Token) (any, error) { return a.key, nil }); err != nil {
+			return sender.Credential{}, refused("the access token is malformed, not ours, or expired")
+		}
+		known = claims{sender.ID(parsed.Subject), parsed.ExpiresAt.Time}
+		a.tokens.Put(sum, known, time.Now())
 	}
-	c, err := a.credential(ctx, sender.ID(claims.Subject))
+	if !time.Now().Before(known.until) {
+		return sender.Credential{}, refused("the access token is expired")
+	}
+	c, err := a.credential(ctx, known.holder)
 	if sender.KindOf(err) == sender.NotFound {
 		return c, refused("the credential of the access token is gone")
 	}

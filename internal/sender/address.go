@@ -198,6 +198,7 @@ func (s *Service) DeleteAddress(ctx context.Context, p Principal, tenant, domain
 	if _, _, _, err := s.address(ctx, p, tenant, domain, id, RoleAdmin); err != nil {
 		return err
 	}
+	defer s.changes.Add(1)
 	return s.store.Update(ctx, func(tx Tx) error {
 		if err := tx.DeleteAddress(ctx, tenant, id); err != nil {
 			return err

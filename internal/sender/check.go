@@ -26,13 +26,18 @@ type Check struct {
 // means all of them.
 func (s *Service) CheckDomain(ctx context.Context, p Principal, tenant, id ID, purposes ...dnscheck.Purpose) (Domain, error) {
 	_, d, err := s.domain(ctx, p, tenant, id, RoleReader)
-	if err != nil || !s.stale(d, purposes) {
+	what := string(id) + " " + joinPurposes(purposes)
+	if _, fresh := s.looked.Get(what); err != nil || fresh || !s.stale(d, purposes) {
 		return d, err
 	}
-	flight := s.flight.DoChan(string(id)+" "+joinPurposes(purposes), func() (any, error) {
+	flight := s.flight.DoChan(what, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.Verify.Inline+10*time.Second)
 		defer cancel()
-		return s.look(ctx, d, purposes, true)
+		d, err := s.look(ctx, d, purposes, true)
+		if err == nil {
+			s.looked.Put(what, true, time.Now())
+		}
+		return d, err
 	})
 	timer := time.NewTimer(s.settings.Verify.Inline)
 	defer timer.Stop()
@@ -90,13 +95,18 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 // nothing and are dropped.
 func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
+	var moved bool
 	err := s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockDomain(ctx, asked.Tenant, asked.Name); err != nil {
+			return err
+		}
 		var err error
 		if d, err = tx.Domain(ctx, asked.Tenant, asked.ID); err != nil {
 			return err
 		}
 		now := s.now()
 		held := d.Proven()
+		moved = false
 		next := time.Time{}
 		for i, f := range d.Facets {
 			if f.Epoch != asked.Facet(f.Purpose, f.Region).Epoch {
@@ -106,6 +116,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			if len(findingsOf(findings, f)) > 0 {
 				var move *Move
 				d.Facets[i], move = Next(f, o, now, s.settings.Verify)
+				moved = moved || d.Facets[i].Status != f.Status
 				if move != nil {
 					if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, move.Event, d.ID, now,
 						"domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region, "stage", move.Stage)); err != nil {
@@ -116,6 +127,13 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			if at := NextCheck(d.Facets[i], o, now, s.settings.Verify); worthWatching(d, d.Facets[i]) && (next.IsZero() || at.Before(next)) {
 				next = at
 			}
+		}
+		known, err := s.keepFindings(ctx, tx, d, findings, now)
+		if err != nil {
+			return err
+		}
+		if byClient && known && !moved {
+			return nil // reading a status again and again must not write again and again
 		}
 		if next.IsZero() {
 			next = now.Add(s.settings.Verify.VerifiedEvery)
@@ -142,8 +160,11 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			return err
 		}
 		d.Version++
-		return s.keepFindings(ctx, tx, d, findings, now)
+		return nil
 	})
+	if moved {
+		s.changes.Add(1)
+	}
 	return d, err
 }
 
@@ -164,18 +185,35 @@ func findingsOf(all []dnscheck.Finding, f Facet) []dnscheck.Finding {
 	return own
 }
 
-// keepFindings replaces the findings about the same records and keeps the rest.
-func (s *Service) keepFindings(ctx context.Context, tx Tx, d Domain, findings []dnscheck.Finding, now time.Time) error {
+// keepFindings replaces the findings about the same records and keeps the rest;
+// known reports that the kept ones said the same already.
+func (s *Service) keepFindings(ctx context.Context, tx Tx, d Domain, findings []dnscheck.Finding, now time.Time) (known bool, err error) {
 	last, err := tx.LastCheck(ctx, d.Tenant, d.ID)
 	if err != nil && KindOf(err) != NotFound {
-		return err
+		return false, err
 	}
 	fresh := make(map[dnscheck.Purpose]bool)
 	for _, f := range findings {
 		fresh[f.Purpose] = true
 	}
-	kept := slices.DeleteFunc(slices.Clone(last.Findings), func(f dnscheck.Finding) bool { return fresh[f.Purpose] })
-	return tx.SaveCheck(ctx, Check{Tenant: d.Tenant, Domain: d.ID, At: now, Findings: append(kept, findings...)})
+	var kept, old []dnscheck.Finding
+	for _, f := range last.Findings {
+		if fresh[f.Purpose] {
+			old = append(old, f)
+		} else {
+			kept = append(kept, f)
+		}
+	}
+	if slices.EqualFunc(old, findings, sameVerdict) {
+		return true, nil
+	}
+	return false, tx.SaveCheck(ctx, Check{Tenant: d.Tenant, Domain: d.ID, At: now, Findings: append(kept, findings...)})
+}
+
+// sameVerdict ignores who was asked and when it is worth asking again.
+func sameVerdict(a, b dnscheck.Finding) bool {
+	return a.Name == b.Name && a.Region == b.Region && a.Code == b.Code && a.Outcome == b.Outcome && a.Expected == b.Expected &&
+		a.Fix == b.Fix && slices.Equal(a.Observed, b.Observed)
 }
 
 // jitter spreads a wait by a tenth either way, so that domains registered
@@ -238,7 +276,7 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 // renew replaces the tokens of facets that lapsed too long ago: a new epoch,
 // pending again.
 func (s *Service) renew(ctx context.Context, d Domain) (Domain, error) {
-	t, err := s.store.Tenant(ctx, d.Tenant)
+	t, err := s.tenant(ctx, d.Tenant)
 	if err != nil {
 		return d, err
 	}
@@ -247,6 +285,9 @@ func (s *Service) renew(ctx context.Context, d Domain) (Domain, error) {
 		return d, err
 	}
 	err = s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockDomain(ctx, d.Tenant, d.Name); err != nil {
+			return err
+		}
 		var err error
 		if d, err = tx.Domain(ctx, d.Tenant, d.ID); err != nil {
 			return err
@@ -282,6 +323,7 @@ func (s *Service) renew(ctx context.Context, d Domain) (Domain, error) {
 		d.Version++
 		return nil
 	})
+	s.changes.Add(1)
 	return d, err
 }
 

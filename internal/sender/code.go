@@ -71,7 +71,7 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	from := s.provider.SystemSender()
 	m := Message{
 		ID: NewID(), Tenant: a.Tenant, Kind: KindCode, From: from.Address, To: a.Mailbox, State: Queued,
-		NextAttemptAt: now, CreatedAt: now, ExpiresAt: a.Code.ExpiresAt,
+		NextAttemptAt: now, CreatedAt: now, ExpiresAt: a.Code.ExpiresAt, Actor: p.Credential,
 	}
 	m.Body, err = s.provider.Compose(Draft{
 		Message: m.ID, From: from, To: Mailbox{Address: a.Spelling}, At: now,
@@ -82,7 +82,7 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	if err != nil {
 		return err
 	}
-	if err := s.queue(ctx, tx, p, m); err != nil {
+	if err := queue(ctx, tx, m); err != nil {
 		return err
 	}
 	return tx.InsertEvent(ctx, newEvent(p, a.Tenant, EventAddressCodeSent, a.ID, now))

@@ -185,7 +185,7 @@ func (s *Service) send(ctx context.Context, m Message) {
 
 // prepare asks the trust rule again, since proofs are lost while mail waits, and signs.
 func (s *Service) prepare(ctx context.Context, m Message) (Outgoing, []byte, error) {
-	t, err := s.store.Tenant(ctx, m.Tenant)
+	t, err := s.tenant(ctx, m.Tenant)
 	if err != nil {
 		return Outgoing{}, nil, err
 	}
@@ -241,10 +241,10 @@ func (s *Service) conclude(ctx context.Context, m Message, a Attempt) {
 func (s *Service) finish(ctx context.Context, m Message, state MessageState, reason string, a *Attempt) {
 	m.State, m.Reason, m.DoneAt, m.Body = state, reason, s.now(), nil
 	event := map[MessageState]EventType{
-		Sent: EventMessageSent, MessageFailed: EventMessageFailed, MessageExpired: EventMessageExpired, MessageRefused: EventMessageRefused,
+		MessageFailed: EventMessageFailed, MessageExpired: EventMessageExpired, MessageRefused: EventMessageRefused,
 	}[state]
 	s.record(ctx, m, a, func(tx Tx) error {
-		if event == "" { // MessageUnknown: the attempt in doubt says it all
+		if event == "" { // sent: nothing to tell; unknown: the attempt in doubt told it
 			return nil
 		}
 		return tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, event, m.ID, m.DoneAt, "reason", reason))

@@ -207,6 +207,7 @@ func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID) 
 	if err != nil {
 		return err
 	}
+	defer s.changes.Add(1)
 	return s.store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockDomain(ctx, tenant, d.Name); err != nil {
 			return err

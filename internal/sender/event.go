@@ -5,7 +5,8 @@ import "time"
 // EventType names what happened, noun first.
 type EventType string
 
-// The events of the audit log. docs/states.md says when each is written; the
+// The events of the audit log. Messages that go their usual way write none:
+// their own rows and attempts tell who sent what, when and how. docs/states.md says when each is written; the
 // PingOne names of some are kept as aliases by that dialect.
 const (
 	EventTenantCreated     EventType = "tenant.created"
@@ -25,8 +26,6 @@ const (
 	EventAddressCodeSent   EventType = "address.code-sent"
 	EventAddressCodeWrong  EventType = "address.code-wrong"
 	EventAddressActive     EventType = "address.active"
-	EventMessageAccepted   EventType = "message.accepted"
-	EventMessageSent       EventType = "message.sent"
 	EventMessageFailed     EventType = "message.failed"
 	EventMessageRefused    EventType = "message.refused"
 	EventMessageInDoubt    EventType = "message.in-doubt" // an attempt's outcome is unknown: it may have been delivered

@@ -56,6 +56,7 @@ type Message struct {
 
 	IdempotencyKey string // as sent by the client; empty: none
 	RequestHash    string // of the request that used the key
+	Actor          ID     // the credential that asked for it
 }
 
 // Attempt is one try to hand a message to the next hop.
@@ -122,7 +123,7 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if n.Life == 0 {
 		n.Life = s.settings.Send.Life
 	}
-	decision, err := s.decide(ctx, s.store, t, from, n.Region)
+	decision, err := s.decideSoon(ctx, t, from, n.Region)
 	if err != nil {
 		return Message{}, Decision{}, err
 	}
@@ -138,7 +139,7 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	now := s.now()
 	m := Message{
 		ID: NewID(), Tenant: tenant, Kind: KindMessage, From: from, To: n.To.Address, Region: n.Region, State: Queued,
-		NextAttemptAt: now, CreatedAt: now, ExpiresAt: now.Add(n.Life), IdempotencyKey: n.IdempotencyKey, RequestHash: n.RequestHash,
+		NextAttemptAt: now, CreatedAt: now, ExpiresAt: now.Add(n.Life), IdempotencyKey: n.IdempotencyKey, RequestHash: n.RequestHash, Actor: p.Credential,
 	}
 	m.Body, err = s.provider.Compose(Draft{
 		Message: m.ID, From: n.From, To: n.To, ReplyTo: n.ReplyTo, Subject: n.Subject, Text: n.Text, HTML: n.HTML, Headers: n.Headers, At: now,
@@ -146,7 +147,7 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if err != nil {
 		return Message{}, decision, err
 	}
-	err = s.store.Update(ctx, func(tx Tx) error { return s.queue(ctx, tx, p, m) })
+	err = s.store.Update(ctx, func(tx Tx) error { return queue(ctx, tx, m) })
 	if KindOf(err) == Conflict && n.IdempotencyKey != "" { // somebody else was first with this key
 		old, err := s.store.MessageByKey(ctx, tenant, n.IdempotencyKey)
 		if err != nil {
@@ -169,12 +170,10 @@ func (s *Service) repeated(old Message, n NewMessage) (Message, Decision, error)
 	return old, Decision{Allow: true}, nil
 }
 
-// queue writes a message, its event and the wake-up in one transaction.
-func (s *Service) queue(ctx context.Context, tx Tx, p Principal, m Message) error {
+// queue writes a message and the wake-up in one transaction. The row itself says
+// who asked for it and when; an event would say the same again.
+func queue(ctx context.Context, tx Tx, m Message) error {
 	if err := tx.InsertMessage(ctx, m); err != nil {
-		return err
-	}
-	if err := tx.InsertEvent(ctx, newEvent(p, m.Tenant, EventMessageAccepted, m.ID, m.CreatedAt, "kind", string(m.Kind))); err != nil {
 		return err
 	}
 	return tx.Enqueue(ctx, Task{Kind: TaskDispatch})
@@ -203,6 +202,29 @@ func (s *Service) decide(ctx context.Context, r Reader, t Tenant, from, region s
 		return Decision{}, err
 	}
 	return Decide(e), nil
+}
+
+// author is what an allowing decision is remembered by.
+type author struct {
+	tenant       ID
+	from, region string
+	changes      int64
+}
+
+// decideSoon is decide for messages that are only accepted, and decided upon
+// again when they are sent: what was allowed a moment ago, and not changed on
+// this node since, is allowed.
+func (s *Service) decideSoon(ctx context.Context, t Tenant, from, region string) (Decision, error) {
+	key := author{t.ID, from, region, s.changes.Load()}
+	if d, ok := s.allowed.Get(key); ok {
+		return d, nil
+	}
+	read := time.Now()
+	d, err := s.decide(ctx, s.store, t, from, region)
+	if err == nil && d.Allow {
+		s.allowed.Put(key, d, read)
+	}
+	return d, err
 }
 
 // Explain asks the trust rule without sending.

@@ -26,8 +26,12 @@ type Service struct {
 	codeKey     []byte // keys the hashes of verification codes and recipients
 	owner       string // names this process in leases
 	flight      singleflight.Group
+	tenants     Recent[ID, Tenant]   // read on every request, changed by operators
+	looked      Recent[string, bool] // checks that just finished and changed nothing
 	wake        chan struct{}
-	depth       atomic.Int64 // messages waiting, as far as this process knows
+	allowed     Recent[author, Decision] // for messages to be accepted; see decideSoon
+	changes     atomic.Int64             // of anything on this node that the trust rule looks at
+	depth       atomic.Int64             // messages waiting, as far as this process knows
 }
 
 // Config is what a Service is made of; every port must be set.
@@ -51,6 +55,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{
 		store: c.Store, checker: c.Checker, provider: c.Provider, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
+		allowed: Recent[author, Decision]{Age: time.Second},
+		tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
 	}
 	if c.Settings.ReservedDomain != "" {
 		if s.serviceName, err = dnscheck.ParseName(c.Settings.ReservedDomain); err != nil {
@@ -62,6 +68,19 @@ func New(ctx context.Context, c Config) (*Service, error) {
 
 // now is the time of one use case: UTC, to the microsecond that stores keep.
 func (s *Service) now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// tenant reads a tenant, at most a second old.
+func (s *Service) tenant(ctx context.Context, id ID) (Tenant, error) {
+	if t, ok := s.tenants.Get(id); ok {
+		return t, nil
+	}
+	read := time.Now()
+	t, err := s.store.Tenant(ctx, id)
+	if err == nil {
+		s.tenants.Put(id, t, read)
+	}
+	return t, err
+}
 
 // Events lists a tenant's audit log in the order of writing.
 func (s *Service) Events(ctx context.Context, p Principal, tenant ID, page Page) ([]Event, error) {

@@ -127,7 +127,7 @@ func (p Principal) RoleIn(t Tenant) Role {
 // A tenant the principal has no role in does not exist for them (NotFound);
 // one where the role is too weak is Denied.
 func (s *Service) Authorize(ctx context.Context, p Principal, tenant ID, need Role) (Tenant, error) {
-	t, err := s.store.Tenant(ctx, tenant)
+	t, err := s.tenant(ctx, tenant)
 	if err != nil {
 		return Tenant{}, err
 	}

@@ -159,7 +159,7 @@ func messageOf(r db.Message) (sender.Message, error) {
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Kind: sender.MessageKind(r.Kind), From: r.Author, To: r.Recipient,
 		Region: r.Region, State: sender.MessageState(r.State), Reason: r.Reason, Once: r.Once,
 		Attempts: int(r.Attempts), InDoubt: int(r.InDoubt), NextAttemptAt: moment(r.NextAttemptAt), ExpiresAt: moment(r.ExpiresAt),
-		CreatedAt: moment(r.CreatedAt), DoneAt: moment(r.DoneAt), IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
+		CreatedAt: moment(r.CreatedAt), DoneAt: moment(r.DoneAt), IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, Actor: sender.ID(r.Actor),
 	}, nil
 }
 

@@ -74,6 +74,10 @@ func (p *Provider) key(ctx context.Context, selector string, k sender.Key) (cryp
 }
 
 func (p *Provider) makeKey(ctx context.Context, k sender.Key) error {
+	// One at a time: a hundred domains proven in one sweep must not take the
+	// processors from those who wait for an answer.
+	p.maker.Lock()
+	defer p.maker.Unlock()
 	key, err := mail.GenerateKey(rsaBits)
 	if err != nil {
 		return err
@@ -87,6 +91,13 @@ func (p *Provider) makeKey(ctx context.Context, k sender.Key) error {
 	}
 	return p.store.Update(ctx, func(tx sender.Tx) error {
 		if k.Domain != "" { // a domain deleted meanwhile gets no key any more
+			d, err := tx.Domain(ctx, k.Tenant, k.Domain)
+			if err != nil {
+				return err
+			}
+			if err := tx.LockDomain(ctx, k.Tenant, d.Name); err != nil {
+				return err
+			}
 			if _, err := tx.Domain(ctx, k.Tenant, k.Domain); err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -83,6 +84,7 @@ type Provider struct {
 	verp    *mail.Verp
 	keys    keyring
 	making  singleflight.Group
+	maker   sync.Mutex
 }
 
 // New makes a Provider and the service domain's own key, if there is none yet.

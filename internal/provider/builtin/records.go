@@ -51,18 +51,18 @@ func labelToken() string {
 }
 
 // Records lists what the owner publishes: ownership by region, environment, DKIM
-// by region, SPF. A template that makes a name which can't be is shown as far as
-// it can be; Names.Validate and the domain's own limits keep that from happening.
+// by region, SPF. A template that makes a name which can't be is left out with a
+// line in the log; Names.Validate and the limits on a domain's length keep that
+// from happening.
 func (p *Provider) Records(d sender.Domain) []dnscheck.Record {
 	rs := make([]dnscheck.Record, 0, 2+len(d.Tokens.Regions)*(1+dkimTokens))
 	add := func(purpose dnscheck.Purpose, region, name string, t dnscheck.Type, value, token string) {
-		r := strings.NewReplacer("DOMAIN", d.Name.String(), "TOKEN", token, "SERVICE", p.service.String())
-		n, err := dnscheck.ParseName(r.Replace(name))
+		n, err := dnscheck.ParseName(p.fill(name, d.Name.String(), token))
 		if err != nil {
 			p.log.Error("a record's name can't be made", "domain", d.ID, "template", name, "error", err)
 			return
 		}
-		rs = append(rs, dnscheck.Record{Purpose: purpose, Region: region, Name: n, Type: t, Value: r.Replace(value)})
+		rs = append(rs, dnscheck.Record{Purpose: purpose, Region: region, Name: n, Type: t, Value: p.fill(value, d.Name.String(), token)})
 	}
 	for _, r := range d.Tokens.Regions {
 		add(dnscheck.Ownership, r.Region, p.names.Ownership, dnscheck.TXT, "TOKEN", r.Ownership)
@@ -75,4 +75,12 @@ func (p *Provider) Records(d sender.Domain) []dnscheck.Record {
 	}
 	add(dnscheck.SPF, "", "DOMAIN", dnscheck.TXT, p.names.SPF, "")
 	return rs
+}
+
+// fill puts the values into a template. It is on the way of every status that is
+// read: strings.Replacer would cost several times as much, building itself.
+func (p *Provider) fill(template, domain, token string) string {
+	s := strings.ReplaceAll(template, "SERVICE", p.service.String())
+	s = strings.ReplaceAll(s, "DOMAIN", domain) // a domain is in lower case and holds no other placeholder
+	return strings.Replace(s, "TOKEN", token, 1)
 }

@@ -63,7 +63,7 @@ WHERE messages.tenant_id = $3 AND messages.id IN (
     WHERE m.state = 'queued' AND m.tenant_id = $3 AND m.next_attempt_at <= $4
     ORDER BY m.next_attempt_at, m.id LIMIT CAST($5 AS BIGINT)
 )
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
 `
 
 type ClaimTenantParams struct {
@@ -107,6 +107,7 @@ func (q *Queries) ClaimTenant(ctx context.Context, arg ClaimTenantParams) ([]Mes
 			&i.DoneAt,
 			&i.IdempotencyKey,
 			&i.RequestHash,
+			&i.Actor,
 			&i.LeaseOwner,
 			&i.LeaseUntil,
 		); err != nil {
@@ -234,10 +235,10 @@ func (q *Queries) InsertBody(ctx context.Context, tenantID string, messageID str
 const insertMessage = `-- name: InsertMessage :execrows
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
-    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until
+    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, '', 0
+    $12, $13, $14, $15, $16, $17, $18, '', 0
 ) ON CONFLICT DO NOTHING
 `
 
@@ -259,6 +260,7 @@ type InsertMessageParams struct {
 	DoneAt         int64
 	IdempotencyKey string
 	RequestHash    string
+	Actor          string
 }
 
 func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (int64, error) {
@@ -280,6 +282,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 		arg.DoneAt,
 		arg.IdempotencyKey,
 		arg.RequestHash,
+		arg.Actor,
 	)
 	if err != nil {
 		return 0, err
@@ -288,7 +291,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 }
 
 const message = `-- name: Message :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Message, error) {
@@ -312,6 +315,7 @@ func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Mess
 		&i.DoneAt,
 		&i.IdempotencyKey,
 		&i.RequestHash,
+		&i.Actor,
 		&i.LeaseOwner,
 		&i.LeaseUntil,
 	)
@@ -319,7 +323,7 @@ func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Mess
 }
 
 const messageByKey = `-- name: MessageByKey :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
 `
 
 func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotencyKey string) (Message, error) {
@@ -343,6 +347,7 @@ func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotency
 		&i.DoneAt,
 		&i.IdempotencyKey,
 		&i.RequestHash,
+		&i.Actor,
 		&i.LeaseOwner,
 		&i.LeaseUntil,
 	)
@@ -350,7 +355,7 @@ func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotency
 }
 
 const messages = `-- name: Messages :many
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND id > $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -381,6 +386,7 @@ func (q *Queries) Messages(ctx context.Context, tenantID string, after string, m
 			&i.DoneAt,
 			&i.IdempotencyKey,
 			&i.RequestHash,
+			&i.Actor,
 			&i.LeaseOwner,
 			&i.LeaseUntil,
 		); err != nil {
@@ -470,7 +476,7 @@ func (q *Queries) RenewLeases(ctx context.Context, until int64, owner string) er
 const seizeLeases = `-- name: SeizeLeases :many
 UPDATE messages SET lease_owner = $1
 WHERE state = 'sending' AND (lease_until < $2 OR (CAST($3 AS BOOLEAN) AND lease_owner <> $4))
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
 `
 
 type SeizeLeasesParams struct {
@@ -514,6 +520,7 @@ func (q *Queries) SeizeLeases(ctx context.Context, arg SeizeLeasesParams) ([]Mes
 			&i.DoneAt,
 			&i.IdempotencyKey,
 			&i.RequestHash,
+			&i.Actor,
 			&i.LeaseOwner,
 			&i.LeaseUntil,
 		); err != nil {

@@ -100,6 +100,7 @@ type Message struct {
 	DoneAt         int64
 	IdempotencyKey string
 	RequestHash    string
+	Actor          string
 	LeaseOwner     string
 	LeaseUntil     int64
 }

@@ -11,10 +11,10 @@ ORDER BY id LIMIT CAST(@most AS BIGINT);
 -- name: InsertMessage :execrows
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
-    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, lease_owner, lease_until
+    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
 ) VALUES (
     @tenant_id, @id, @kind, @author, @recipient, @region, @state, @reason, @once, @attempts, @in_doubt,
-    @next_attempt_at, @expires_at, @created_at, @done_at, @idempotency_key, @request_hash, '', 0
+    @next_attempt_at, @expires_at, @created_at, @done_at, @idempotency_key, @request_hash, @actor, '', 0
 ) ON CONFLICT DO NOTHING;
 
 -- name: Body :one

@@ -10,7 +10,7 @@ import (
 
 func messages(w *world) {
 	m := newMessage(w.a, start)
-	m.Kind, m.Once, m.IdempotencyKey, m.RequestHash = sender.KindCode, true, "key-1", "hash"
+	m.Kind, m.Once, m.IdempotencyKey, m.RequestHash, m.Actor = sender.KindCode, true, "key-1", "hash", sender.NewID()
 	w.message(m)
 	m.Body = nil
 	got, err := w.Message(w.ctx, w.a, m.ID)

@@ -121,6 +121,7 @@ CREATE TABLE messages (
     done_at         BIGINT  NOT NULL,
     idempotency_key TEXT COLLATE "C" NOT NULL,
     request_hash    TEXT    NOT NULL,
+    actor           TEXT    NOT NULL,
     lease_owner     TEXT COLLATE "C" NOT NULL,
     lease_until     BIGINT  NOT NULL,
     PRIMARY KEY (tenant_id, id)

@@ -122,6 +122,7 @@ CREATE TABLE messages (
     done_at         BIGINT  NOT NULL,
     idempotency_key TEXT    NOT NULL,
     request_hash    TEXT    NOT NULL,
+    actor           TEXT    NOT NULL,
     lease_owner     TEXT    NOT NULL,
     lease_until     BIGINT  NOT NULL,
     PRIMARY KEY (tenant_id, id)
@@ -154,7 +155,7 @@ CREATE TABLE attempts (
     stage       TEXT   NOT NULL,
     transcript  BLOB,
     PRIMARY KEY (tenant_id, message_id, number)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE events (
     tenant_id TEXT   NOT NULL,
@@ -178,7 +179,7 @@ CREATE TABLE signing_keys (
     txt        TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
     revoked_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE INDEX signing_keys_domain ON signing_keys (tenant_id, domain_id);
 
