@@ -19,7 +19,7 @@ import (
 )
 
 type devCmd struct {
-	Run  devRunCmd  `cmd:"" default:"withargs" hidden:"" help:"Run the instance (the default)."`
+	Run  devRunCmd  `cmd:"" default:"withargs" help:"Run the instance (the default)."`
 	DNS  devDNSCmd  `cmd:"" name:"dns" help:"Change the embedded DNS of a running instance."`
 	Mail devMailCmd `cmd:"" help:"Print the newest raw message for an address, nothing if there is none."`
 }

@@ -17,14 +17,15 @@ type configFlags struct {
 	Set      []string `help:"Any other setting, such as --set http.listen=127.0.0.1:8080; may be repeated." sep:"none" placeholder:"KEY=VALUE"`
 }
 
-func (f configFlags) load(s *streams) (app.Config, error) {
+// load reads the configuration by app.LoadConfig or app.LoadDatabaseConfig.
+func (f configFlags) load(s *streams, by func(path string, environ, settings []string) (app.Config, error)) (app.Config, error) {
 	settings := f.Set
 	for key, value := range map[string]string{"database": f.Database, "key_file": f.KeyFile} {
 		if value != "" {
 			settings = append(settings, key+"="+value)
 		}
 	}
-	c, err := app.LoadConfig(f.Config, s.env, settings)
+	c, err := by(f.Config, s.env, settings)
 	if err != nil {
 		return c, fmt.Errorf("the configuration has problems:\n%w", err)
 	}
@@ -47,7 +48,7 @@ func (serveCmd) Help() string {
 }
 
 func (c *serveCmd) Run(s *streams) error {
-	cfg, err := c.load(s)
+	cfg, err := c.load(s, app.LoadConfig)
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ type migrateCmd struct {
 }
 
 func (c *migrateCmd) Run(s *streams) error {
-	cfg, err := c.load(s)
+	cfg, err := c.load(s, app.LoadDatabaseConfig)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ type credentialCreateCmd struct {
 }
 
 func (c *credentialCreateCmd) Run(s *streams) error {
-	cfg, err := c.load(s)
+	cfg, err := c.load(s, app.LoadDatabaseConfig)
 	if err != nil {
 		return err
 	}

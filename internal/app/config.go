@@ -187,10 +187,20 @@ var clientVariables = []string{
 	"POSTSEAL_CONFIG", "POSTSEAL_ALLOW_PRIVATE_NS",
 }
 
-// LoadConfig reads a configuration: defaults, then the file (none when path is
-// empty), the environment in the form NAME=value, and settings in the form
-// key=value. The error names every problem.
+// LoadConfig reads the configuration of a server: defaults, then the file (none
+// when path is empty), the environment in the form NAME=value, and settings in
+// the form key=value. The error names every problem.
 func LoadConfig(path string, environ, settings []string) (Config, error) {
+	return load(path, environ, settings, Config.problems)
+}
+
+// LoadDatabaseConfig is LoadConfig for commands that need no more than the
+// database and the keys.
+func LoadDatabaseConfig(path string, environ, settings []string) (Config, error) {
+	return load(path, environ, settings, Config.databaseProblems)
+}
+
+func load(path string, environ, settings []string, check func(Config) []error) (Config, error) {
 	k := koanf.NewWithConf(koanf.Conf{Delim: ".", StrictMerge: false})
 	if path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
@@ -227,7 +237,7 @@ func LoadConfig(path string, environ, settings []string) (Config, error) {
 	if err != nil {
 		problems = append(problems, decodeProblems(err)...)
 	}
-	problems = append(problems, c.problems()...)
+	problems = append(problems, check(c)...)
 	return c, errors.Join(problems...)
 }
 
@@ -260,21 +270,29 @@ func decodeProblems(err error) []error {
 		}
 		return all
 	}
-	return []error{errors.New(strings.ReplaceAll(strings.TrimSpace(err.Error()), "'' has invalid keys", "unknown keys"))}
+	return []error{errors.New(strings.NewReplacer(
+		"'' has invalid keys", "unknown keys", "' has invalid keys", "' has unknown keys",
+		"time: invalid duration", "is not a duration; write it like 72h, 15m or 30s",
+	).Replace(strings.TrimSpace(err.Error())))}
+}
+
+// databaseProblems lists what keeps the database from being opened.
+func (c Config) databaseProblems() (ps []error) {
+	if c.Database == "" {
+		ps = append(ps, errors.New("database is not set: give sqlite:FILE or postgres://USER@HOST/NAME"))
+	}
+	if c.KeyFile == "" && c.Keys == "" {
+		ps = append(ps, errors.New("there is no key-encryption key: make one with `postseal keygen --out FILE`, keep a copy in a safe place, and set key_file"))
+	} else if _, err := c.keyring(); err != nil {
+		ps = append(ps, err)
+	}
+	return ps
 }
 
 // problems lists what would keep the server from starting.
 func (c Config) problems() []error {
-	var ps []error
+	ps := c.databaseProblems()
 	add := func(format string, args ...any) { ps = append(ps, fmt.Errorf(format, args...)) }
-	if c.Database == "" {
-		add("database is not set: give sqlite:FILE or postgres://USER@HOST/NAME")
-	}
-	if c.KeyFile == "" && c.Keys == "" {
-		add("there is no key-encryption key: make one with `postseal keygen --out FILE`, keep a copy in a safe place, and set key_file")
-	} else if _, err := c.keyring(); err != nil {
-		add("%w", err)
-	}
 	if c.HTTP.Listen == "" && c.HTTP.TLSListen == "" {
 		add("http.listen and http.tls_listen are both empty: nobody could reach the API")
 	}

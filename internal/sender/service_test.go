@@ -70,7 +70,8 @@ func newHarness(t *testing.T) *harness {
 	settings := sender.DefaultSettings()
 	settings.ReservedDomain = service.String()
 	settings.Geographies = map[string][]string{"na": {"r1", "r2"}}
-	settings.Send.Tick, settings.Send.Lease = time.Hour, time.Hour // looks at an idle queue, which months have many of
+	settings.Send.Tick, settings.Send.Lease = time.Hour, time.Hour // months have many idle hours
+	settings.Verify.UnknownEvery = 30 * time.Minute
 	if h.Service, err = sender.New(t.Context(), sender.Config{Store: st, Checker: checker, Provider: h.way, Settings: settings, Log: log}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func newHarness(t *testing.T) *harness {
 	loops.Go(func() { // stands for the job engine's periodic work
 		for {
 			select {
-			case <-time.After(5 * time.Minute):
+			case <-time.After(15 * time.Minute):
 				if _, err := h.RecheckDue(ctx, 100); err != nil && ctx.Err() == nil {
 					t.Error(err)
 				}
