@@ -24,6 +24,11 @@ type devCmd struct {
 	Mail devMailCmd `cmd:"" help:"Print the newest raw message for an address, nothing if there is none."`
 }
 
+// Help is shown by postseal dev --help.
+func (devCmd) Help() string {
+	return `postseal dev alone runs the instance; postseal dev run --help lists its flags (--dir, --env-file, --tenants, --fast-clock, --pingone-proxy, ...).`
+}
+
 type devRunCmd struct {
 	Dir          string `help:"Keep state here, so that it outlives the instance. Default: a temporary directory, deleted at the end." type:"path" placeholder:"DIR"`
 	Tenants      int    `help:"How many demo tenants there are." default:"1"`
@@ -37,6 +42,9 @@ type devRunCmd struct {
 }
 
 func (c *devRunCmd) Run(s *streams) error {
+	if c.Tenants < 1 {
+		return fmt.Errorf("--tenants is %d: there must be one at least", c.Tenants)
+	}
 	level := slog.LevelWarn
 	if c.Verbose {
 		level = slog.LevelDebug
@@ -77,7 +85,7 @@ func (i instance) control(s *streams, method, path string, body any) ([]byte, er
 	if i.Dir != "" {
 		text, err := os.ReadFile(filepath.Join(i.Dir, "env"))
 		if err != nil {
-			return nil, fmt.Errorf("no instance keeps its state in %s: %w", i.Dir, err)
+			return nil, fmt.Errorf("no instance is running in %s: %w", i.Dir, err)
 		}
 		for line := range strings.Lines(string(text)) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -142,7 +150,7 @@ type devDNSAddCmd struct {
 	Name     string `arg:"" help:"Any name, such as _postseal.example.org."`
 	Type     string `arg:"" help:"TXT, CNAME, MX, A, AAAA, NS, SOA, CAA, SRV or PTR."`
 	Value    string `arg:"" help:"The value; TXT as it is, without quotes."`
-	Priority int    `arg:"" optional:"" help:"Of MX and SRV."`
+	Priority int    `arg:"" optional:"" help:"Of MX and SRV; 0 if left out."`
 }
 
 func (c *devDNSAddCmd) Run(s *streams) error {

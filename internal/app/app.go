@@ -101,6 +101,7 @@ func (c Config) Listen() (l Listeners, err error) {
 // extras are what `postseal dev` adds to an instance.
 type extras struct {
 	fastClock bool
+	zoneTTL   time.Duration                               // of the service zone, negative answers included; 0: the zone's defaults
 	names     func(service zone.Source) zone.ServerConfig // instead of serving the service zone alone
 	routes    func(a *App, mux *http.ServeMux)
 	tls       *tls.Config
@@ -109,6 +110,9 @@ type extras struct {
 // New builds an instance on open sockets. It owns them from now on, also where
 // it fails.
 func New(ctx context.Context, c Config, l Listeners, log *slog.Logger) (*App, error) {
+	if c.Verify.Quorum == 1 {
+		log.Warn("verify.quorum is 1: one lying resolver can prove a domain for whoever sent the lie; set two or more resolvers and a quorum of 2")
+	}
 	return build(ctx, c, l, log, extras{})
 }
 
@@ -135,7 +139,7 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if err != nil {
 		return a, err
 	}
-	checker, err := c.checker(log)
+	checker, err := c.checker()
 	if err != nil {
 		return a, err
 	}
@@ -211,7 +215,7 @@ func newRelay(r RelayConfig, service dnscheck.Name) (*mail.Relay, error) {
 	return mail.NewRelay(c)
 }
 
-func (c Config) checker(log *slog.Logger) (*dnscheck.Checker, error) {
+func (c Config) checker() (*dnscheck.Checker, error) {
 	servers := slices.Clone(c.DNS.Resolvers)
 	if len(servers) == 0 {
 		system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
@@ -225,9 +229,6 @@ func (c Config) checker(log *slog.Logger) (*dnscheck.Checker, error) {
 	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: servers, Timeout: c.DNS.Timeout})
 	if err != nil {
 		return nil, err
-	}
-	if c.Verify.Quorum == 1 {
-		log.Warn("verify.quorum is 1: one lying resolver can prove a domain for whoever sent the lie; set two or more resolvers and a quorum of 2")
 	}
 	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{Resolver: resolver, Quorum: c.Verify.Quorum})
 	if err != nil {
@@ -268,7 +269,7 @@ func (a *App) nameServer(service dnscheck.Name, provider *builtin.Provider, x ex
 	if a.listeners.Packet == nil {
 		return nil
 	}
-	c := zone.ServiceConfig{Domain: service.String(), Hostmaster: a.cfg.Service.Hostmaster, Keys: provider.PublicTXT}
+	c := zone.ServiceConfig{Domain: service.String(), Hostmaster: a.cfg.Service.Hostmaster, TTL: x.zoneTTL, KeyTTL: x.zoneTTL, Keys: provider.PublicTXT}
 	var err error
 	if c.Outbound, err = parsePrefixes(a.cfg.Service.Outbound); err != nil {
 		return err

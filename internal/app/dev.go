@@ -88,6 +88,17 @@ func StartDev(ctx context.Context, c DevConfig) (d *Dev, err error) {
 			d.close()
 		}
 	}()
+	if c.Tenants < 0 {
+		return d, fmt.Errorf("there can't be %d demo tenants; ask for one or more", c.Tenants)
+	}
+	if c.EnvFile != "" { // what an earlier instance wrote must not be taken for ours
+		if _, err := os.Stat(filepath.Dir(c.EnvFile)); err != nil {
+			return d, fmt.Errorf("env file: %w", err)
+		}
+		if err := os.Remove(c.EnvFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return d, fmt.Errorf("env file: %w", err)
+		}
+	}
 	for _, at := range []string{c.HTTP, c.HTTPS, c.DNS, c.PingOneProxy} {
 		if err := onLoopback(at); err != nil {
 			return d, fmt.Errorf("postseal dev listens on loopback only, since its fakes prove any domain for anybody: %w", err)
@@ -145,7 +156,7 @@ func StartDev(ctx context.Context, c DevConfig) (d *Dev, err error) {
 		return d, err
 	}
 	d.app, err = build(ctx, cfg, l, c.Log, extras{
-		fastClock: c.FastClock, tls: ca.serverConfig(),
+		fastClock: c.FastClock, zoneTTL: time.Second, tls: ca.serverConfig(),
 		names: func(service zone.Source) zone.ServerConfig {
 			return zone.ServerConfig{Source: zone.Chain(service, control.table), Recursion: true}
 		},
@@ -247,7 +258,10 @@ func (d *Dev) describe(l Listeners, ca *devCA) {
 // there already are used again.
 func (d *Dev) populate(ctx context.Context, tenants int) error {
 	local := auth.Local()
-	_, key, err := d.app.Auth.CreateCredential(ctx, local, auth.NewCredential{Kind: sender.APIKey, Name: "dev operator", Operator: true})
+	if err := d.retire(ctx, ""); err != nil {
+		return err
+	}
+	_, key, err := d.app.Auth.CreateCredential(ctx, local, auth.NewCredential{Kind: sender.APIKey, Name: devCredential, Operator: true})
 	if err != nil {
 		return err
 	}
@@ -269,8 +283,11 @@ func (d *Dev) populate(ctx context.Context, tenants int) error {
 				return err
 			}
 		}
+		if err := d.retire(ctx, t.ID); err != nil {
+			return err
+		}
 		c, secret, err := d.app.Auth.CreateCredential(ctx, local, auth.NewCredential{
-			Kind: sender.OAuthClient, Name: "dev worker", Tenant: t.ID, Grants: []sender.Grant{{Tenant: t.ID, Role: sender.RoleAdmin}},
+			Kind: sender.OAuthClient, Name: devCredential, Tenant: t.ID, Grants: []sender.Grant{{Tenant: t.ID, Role: sender.RoleAdmin}},
 		})
 		if err != nil {
 			return err
@@ -284,6 +301,25 @@ func (d *Dev) populate(ctx context.Context, tenants int) error {
 			{"PINGONE_REGION_CODE", strings.ToUpper(t.Geography)}, {"PINGONE_API_SERVICE_HOSTNAME", devAPIHost}, {"PINGONE_AUTH_SERVICE_HOSTNAME", devAuthHost},
 		} {
 			d.Env = append(d.Env, EnvVar{v.Name + suffix, v.Value})
+		}
+	}
+	return nil
+}
+
+// devCredential is the name of the credentials that are made at each start.
+const devCredential = "made by postseal dev"
+
+// retire revokes those of earlier starts: their secrets are in nobody's env file.
+func (d *Dev) retire(ctx context.Context, tenant sender.ID) error {
+	old, err := d.app.Auth.Credentials(ctx, auth.Local(), tenant, sender.Page{})
+	if err != nil {
+		return err
+	}
+	for _, c := range old {
+		if c.Name == devCredential && c.RevokedAt.IsZero() {
+			if err := d.app.Auth.RevokeCredential(ctx, auth.Local(), tenant, c.ID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -356,6 +392,9 @@ func (d *Dev) close() {
 		if l != nil {
 			_ = l.Close()
 		}
+	}
+	if d.dir != "" {
+		_ = os.Remove(filepath.Join(d.dir, "env")) // nobody answers there any more
 	}
 	if d.temporary && d.dir != "" {
 		if err := os.RemoveAll(d.dir); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/smtpd"
@@ -69,6 +70,10 @@ func (c *devControl) record(w http.ResponseWriter, r *http.Request) (rec devReco
 func (c *devControl) addRecord(w http.ResponseWriter, r *http.Request) {
 	rec, ok := c.record(w, r)
 	if !ok {
+		return
+	}
+	if name := strings.TrimSuffix(strings.ToLower(rec.Name), "."); name == devService || strings.HasSuffix(name, "."+devService) {
+		http.Error(w, "The zone "+devService+" is Postseal's own; what is added there would never be seen.", http.StatusBadRequest)
 		return
 	}
 	if err := c.table.Add(rec.Name, rec.Type, rec.Value, rec.Priority); err != nil {

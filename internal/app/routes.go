@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/api/native"
 	"github.com/postseal/postseal/internal/api/pingone"
+	"github.com/postseal/postseal/internal/sender"
 )
 
 // routes leads each path to the edge that owns it; PingOne's lie below /v1 as
@@ -18,6 +20,7 @@ func (a *App) routes(x extras) http.Handler {
 	own := http.NewServeMux()
 	own.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	own.HandleFunc("GET /readyz", a.ready)
+	own.HandleFunc("/", nothing)
 	if x.routes != nil {
 		x.routes(a, own)
 	}
@@ -36,6 +39,15 @@ func (a *App) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	plain(w, http.StatusOK, "ok")
+}
+
+// nothing answers paths that no edge owns, in JSON with the members that the
+// vendors' clients look for: to them a router's plain text at a mistyped base
+// path looks as if everything had been deleted.
+func nothing(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = io.WriteString(w, `{"id":"`+string(sender.NewID())+`","code":"NOT_FOUND","message":"There is nothing at this path. The APIs of Postseal are below /v1; /v1/openapi.json describes the native one."}`+"\n")
 }
 
 func plain(w http.ResponseWriter, status int, text string) {
