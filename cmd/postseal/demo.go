@@ -413,7 +413,7 @@ func (j *journey) send() error {
 		return err
 	}
 	j.say("202, id %s", o.str("id"))
-	if o, err = j.settled(o.str("id"), "sent"); err != nil {
+	if _, err = j.settled(o.str("id"), "sent"); err != nil {
 		return err
 	}
 	raw, err := j.mail(demoRecipient, "A signed greeting")

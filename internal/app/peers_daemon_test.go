@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,9 +38,8 @@ var programs = []struct{ path, debian string }{
 	{knotd, "knot"}, {knotc, "knot"}, {unbound, "unbound"}, {postfix, "postfix"}, {postfixMaster, "postfix"}, {python, "python3"},
 }
 
-var pythonModules = []struct{ name, debian string }{
-	{"dkim", "python3-dkim"}, {"dns", "python3-dnspython"}, {"spf", "python3-spf"},
-}
+// pythonModules name the Debian packages of the modules that the scripts import.
+var pythonModules = map[string]string{"dkim": "python3-dkim", "dns": "python3-dnspython", "spf": "python3-spf"}
 
 // peers are the programs around an instance, with their files in one directory.
 type peers struct {
@@ -59,11 +60,7 @@ func newPeers(t *testing.T, ctx context.Context) *peers { //nolint:revive // t f
 			missing = append(missing, fmt.Sprintf("%s is missing: install Debian's package %s", p.path, p.debian))
 		}
 	}
-	for _, m := range pythonModules {
-		if err := exec.CommandContext(ctx, python, "-c", "import "+m.name).Run(); err != nil {
-			missing = append(missing, fmt.Sprintf("%s can't import %s: install Debian's package %s", python, m.name, m.debian))
-		}
-	}
+	missing = append(missing, missingModules(ctx)...)
 	if os.Geteuid() != 0 {
 		missing = append(missing, "this test is not run by root, and Postfix starts as root only: run it as root")
 	}
@@ -87,6 +84,19 @@ func newPeers(t *testing.T, ctx context.Context) *peers { //nolint:revive // t f
 		}
 	})
 	return p
+}
+
+func missingModules(ctx context.Context) (missing []string) {
+	const script = "import sys, importlib.util\nfor m in sys.argv[1:]:\n  if importlib.util.find_spec(m) is None: print(m)"
+	modules := slices.Sorted(maps.Keys(pythonModules))
+	out, err := exec.CommandContext(ctx, python, append([]string{"-c", script}, modules...)...).Output()
+	if err != nil {
+		return nil // without Python there is more missing than modules, and that is told already
+	}
+	for m := range strings.FieldsSeq(string(out)) {
+		missing = append(missing, fmt.Sprintf("%s can't import %s: install Debian's package %s", python, m, pythonModules[m]))
+	}
+	return missing
 }
 
 func (p *peers) must(err error) {

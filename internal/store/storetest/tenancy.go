@@ -95,10 +95,10 @@ var intrusions = []intrusion{
 	}, ""},
 	{"Credentials", func(w *world, tx sender.Tx, _ victim) error {
 		l, err := tx.Credentials(w.ctx, w.b, sender.Page{})
-		if err == nil {
-			err = nothing(w, "Credentials", l, err)
-			l, err = tx.Credentials(w.ctx, "", sender.Page{})
+		if err := nothing(w, "Credentials", l, err); err != nil {
+			return err
 		}
+		l, err = tx.Credentials(w.ctx, "", sender.Page{})
 		return nothing(w, "Credentials of operators", l, err)
 	}, ""},
 	{"RevokeCredential", func(w *world, tx sender.Tx, v victim) error {
