@@ -1,0 +1,251 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postseal/postseal/internal/store"
+)
+
+// needed is a configuration with everything that nobody can guess.
+func needed(t *testing.T) []string {
+	t.Helper()
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, []byte(store.GenerateKey()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"database=sqlite:x.db", "key_file=" + keys, "service.domain=mail.example.org", "send.relay.address=relay.example.org:587"}
+}
+
+func TestFileEnvironmentAndSettingsOverrideOneAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	text := `
+http: {listen: "127.0.0.1:1111"}
+verify: {grace: 48h, quorum: 3}
+dns: {resolvers: [192.0.2.1, "192.0.2.2:5353"]}
+service:
+  nameservers: [{host: ns1.mail.example.org, addresses: [192.0.2.53]}]
+send: {workers: 3, relay: {tls: none}}
+geographies: {moon: [base-1]}
+default_geography: moon
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(path, []string{
+		"POSTSEAL_SEND__WORKERS=4", "POSTSEAL_VERIFY__GRACE=24h", "POSTSEAL_SERVICE__OUTBOUND=192.0.2.7, 2001:db8::/32",
+		"POSTSEAL_URL=http://is-a-client-variable", "PATH=/bin",
+	}, append(needed(t), "send.workers=5", "log.level=debug"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, pair := range map[string][2]any{
+		"http.listen from the file":          {c.HTTP.Listen, "127.0.0.1:1111"},
+		"verify.grace from the environment":  {c.Verify.Grace, 24 * time.Hour},
+		"verify.quorum from the file":        {c.Verify.Quorum, 3},
+		"send.workers from a setting":        {c.Send.Workers, 5},
+		"send.relay.tls beside the address":  {c.Send.Relay.TLS + " " + c.Send.Relay.Address, "none relay.example.org:587"},
+		"service.outbound as a list":         {fmt.Sprint(c.Service.Outbound), "[192.0.2.7 2001:db8::/32]"},
+		"dns.resolvers":                      {fmt.Sprint(c.DNS.Resolvers), "[192.0.2.1 192.0.2.2:5353]"},
+		"nameservers":                        {c.Service.Nameservers[0].Addresses[0], "192.0.2.53"},
+		"geographies replace the defaults":   {len(c.Geographies), 1},
+		"what nobody set keeps its default":  {c.Code.Tries, 5},
+		"and the core gets what was set":     {c.settings().Verify.Grace, 24 * time.Hour},
+		"the service domain is nobody's own": {c.settings().ReservedDomain, "mail.example.org"},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: %v, want %v", what, pair[0], pair[1])
+		}
+	}
+}
+
+func TestEveryProblemIsNamedAtOnce(t *testing.T) {
+	_, err := LoadConfig("", []string{"POSTSEAL_HTTP__LISTN=x", "POSTSEAL_DNS__LISTEN=nowhere"}, []string{
+		"verify.grace=soon", "send.workers=0", "service.domain=*.example.org", "http.public_url=mail.example.org", "log.level=loud",
+		"send.relay.tls=maybe", "service.outbound=here", "debug.listen=192.0.2.1:80", "default_geography=mars", "nonsense",
+	})
+	if err == nil {
+		t.Fatal("no problem found")
+	}
+	for _, want := range []string{
+		"listn", "dns.listen", "verify.grace", "send.workers", "service.domain", "http.public_url", "log.level", "send.relay.tls", "service.outbound",
+		"debug.listen", "default_geography", "nonsense", "database is not set", "key-encryption key", "send.relay.address", "service.nameservers",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named in\n%v", want, err)
+		}
+	}
+}
+
+func TestKeyFileThatOthersCanReadIsRefused(t *testing.T) {
+	settings := needed(t)
+	file := strings.TrimPrefix(settings[1], "key_file=")
+	if err := os.Chmod(file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadConfig("", nil, settings); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a key file with mode 0640: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("not a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadDatabaseConfig("", nil, settings[:2]); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a file without a key: %v", err)
+	}
+}
+
+// devInstance runs a development instance until the test ends.
+func devInstance(t *testing.T, c DevConfig) *Dev {
+	t.Helper()
+	c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	d, err := StartDev(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-d.Ready:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the instance is not ready after 20 s")
+	}
+	return d
+}
+
+func TestDevVariablesDoNotConfigureServe(t *testing.T) {
+	d := devInstance(t, DevConfig{PingOneProxy: "127.0.0.1:0"})
+	var environ []string
+	for _, v := range d.Env {
+		environ = append(environ, v.Name+"="+v.Value)
+	}
+	if _, err := LoadConfig("", environ, needed(t)); err != nil {
+		t.Errorf("with the env file of dev in the environment: %v", err)
+	}
+}
+
+func TestDevListensOnLoopbackOnly(t *testing.T) {
+	for _, c := range []DevConfig{{HTTP: "0.0.0.0:0"}, {HTTPS: ":0"}, {DNS: "192.0.2.1:53"}, {PingOneProxy: "[::]:0"}} {
+		c.Log = slog.New(slog.DiscardHandler)
+		if _, err := StartDev(t.Context(), c); err == nil || !strings.Contains(err.Error(), "loopback") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestProxyLeadsNowhereElse(t *testing.T) {
+	d := devInstance(t, DevConfig{PingOneProxy: "127.0.0.1:0"})
+	proxy := strings.TrimPrefix(d.Getenv("POSTSEAL_PINGONE_PROXY"), "http://")
+	for request, want := range map[string]int{
+		"CONNECT api.postseal.test:443 HTTP/1.1\r\nHost: api.postseal.test:443\r\n\r\n":       http.StatusOK,
+		"CONNECT api.postseal.test:80 HTTP/1.1\r\nHost: api.postseal.test:80\r\n\r\n":         http.StatusForbidden,
+		"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n":                         http.StatusForbidden,
+		"GET http://192.0.2.1/ HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n":                           http.StatusMethodNotAllowed,
+		"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n":                     http.StatusMethodNotAllowed,
+		"CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n":                                              http.StatusForbidden,
+		"CONNECT api.postseal.test:0443 HTTP/1.1\r\nHost: api.postseal.test:0443\r\n\r\n":     http.StatusForbidden,
+		"CONNECT metadata.example.org:443 HTTP/1.1\r\nHost: metadata.example.org:443\r\n\r\n": http.StatusOK, // and still ends at our own listener
+	} {
+		conn, err := net.Dial("tcp", proxy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := conn.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: strings.Fields(request)[0]})
+		if err != nil {
+			t.Errorf("%q: %v", request, err)
+			continue
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%q: %s, want %d", request, resp.Status, want)
+		}
+	}
+}
+
+func TestUnknownPathsAnswerInJSON(t *testing.T) {
+	d := devInstance(t, DevConfig{})
+	resp, err := http.Get(d.Getenv("POSTSEAL_URL") + "/v2/environments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%s %s", resp.Status, resp.Header.Get("Content-Type"))
+	}
+}
+
+// A second start in the same directory finds the tenant and the DNS of the first,
+// and the first one's secrets are worth nothing any more.
+func TestDevDirectoryOutlivesTheInstance(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := StartDev(ctx, DevConfig{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- first.Run(ctx) }()
+	<-first.Ready
+	key := first.Getenv("POSTSEAL_OPERATOR_KEY")
+	if status := addRecord(t, first, key); status != http.StatusNoContent {
+		t.Fatalf("adding a record: %d", status)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "env")); !os.IsNotExist(err) {
+		t.Errorf("the env file is still there: %v", err)
+	}
+	second := devInstance(t, DevConfig{Dir: dir})
+	if second.Getenv("PINGONE_ENVIRONMENT_ID") != first.Getenv("PINGONE_ENVIRONMENT_ID") {
+		t.Error("the second start has another tenant")
+	}
+	if status := addRecord(t, second, key); status != http.StatusUnauthorized {
+		t.Errorf("the first start's key: %d", status)
+	}
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, second.Getenv("POSTSEAL_DNS"))
+	}}
+	if txt, err := resolver.LookupTXT(t.Context(), "a.example.org"); err != nil || len(txt) != 1 || txt[0] != "kept" {
+		t.Errorf("the record of the first start: %q %v", txt, err)
+	}
+}
+
+func addRecord(t *testing.T, d *Dev, key string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.Getenv("POSTSEAL_URL")+"/dev/dns", strings.NewReader(`{"name":"a.example.org","type":"TXT","value":"kept"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
