@@ -357,6 +357,9 @@ func (c Config) problems() []error {
 			add("%s is %s: it must be longer than nothing", key, d)
 		}
 	}
+	if c.Verify.Sweep > 0 && c.Verify.Sweep < time.Second {
+		add("verify.sweep is %s: one second is the least", c.Verify.Sweep)
+	}
 	for key, n := range map[string]int{
 		"verify.loss_checks": c.Verify.LossChecks, "verify.quorum": c.Verify.Quorum, "code.tries": c.Code.Tries,
 		"code.resend_per_day": c.Code.ResendPerDay, "code.per_recipient": c.Code.PerRecipient, "send.workers": c.Send.Workers, "send.queue_limit": c.Send.QueueLimit,

@@ -52,8 +52,10 @@ type peers struct {
 
 // newPeers makes the directory, and fails where anything that is needed is
 // missing. A failed test shows the end of every log.
-func newPeers(t *testing.T, ctx context.Context) *peers { //nolint:revive // t first is the custom of tests
+func newPeers(t *testing.T) *peers {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
+	t.Cleanup(cancel)
 	var missing []string
 	for _, p := range programs {
 		if _, err := exec.LookPath(p.path); err != nil {
@@ -106,16 +108,23 @@ func (p *peers) must(err error) {
 	}
 }
 
-// path names a file of the directory, and makes the directories above it.
-func (p *peers) path(elem ...string) string {
+// folder makes a directory, and those above it.
+func (p *peers) folder(elem ...string) string {
 	p.t.Helper()
 	name := filepath.Join(append([]string{p.dir}, elem...)...)
-	p.must(os.MkdirAll(filepath.Dir(name), 0o755))
+	p.must(os.MkdirAll(name, 0o755))
 	return name
 }
 
-// write makes a file of lines, where @D@ stands for the directory and the other
-// pairs for what they say.
+// path names a file, whose directory it makes.
+func (p *peers) path(elem ...string) string {
+	p.t.Helper()
+	last := len(elem) - 1
+	return filepath.Join(p.folder(elem[:last]...), elem[last])
+}
+
+// write makes a file. In its text @D@ stands for the directory, and of each pair
+// the first for the second.
 func (p *peers) write(name, text string, pairs ...string) {
 	p.t.Helper()
 	text = strings.NewReplacer(append(pairs, "@D@", p.dir)...).Replace(strings.TrimPrefix(text, "\n"))
@@ -262,7 +271,7 @@ func knowsTenant(address string) error {
 func (p *peers) startKnot() string {
 	p.t.Helper()
 	p.knotConf = p.path("knot", "knot.conf")
-	p.path("knot", "db", "-")
+	p.folder("knot", "db")
 	p.write(p.path("knot", "tenant.zone"), `
 $ORIGIN @ZONE@.
 $TTL 1
@@ -376,8 +385,8 @@ func (p *peers) startPostfix(next string) string {
 	p.must(err)
 	uid, err := strconv.Atoi(owner.Uid)
 	p.must(err)
-	p.path("postfix", "queue", "-")
-	p.must(os.Chown(filepath.Dir(p.path("postfix", "data", "-")), uid, -1))
+	p.folder("postfix", "queue")
+	p.must(os.Chown(p.folder("postfix", "data"), uid, -1))
 	host, port, err := net.SplitHostPort(next)
 	p.must(err)
 	p.write(p.path("postfix", "etc", "main.cf"), `
@@ -439,7 +448,7 @@ anvil     unix  - - n - 1 anvil
 scache    unix  - - n - 1 scache
 postlog   unix-dgram n - n - 1 postlogd
 `, "@PORT@", port)
-		etc := p.path("postfix", "etc")
+		etc := p.folder("postfix", "etc")
 		if !checked { // this also makes the queue
 			if out, err := p.run("", postfix, "-c", etc, "check"); err != nil {
 				p.t.Fatalf("postfix check: %v\n%s", err, out)

@@ -286,12 +286,10 @@ func TestJourneyWithPeersThatOthersWrote(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
-	t.Cleanup(cancel)
 	step := func(format string, args ...any) {
 		t.Logf("%5.1f s  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
-	p := newPeers(t, ctx)
+	p := newPeers(t)
 	sink := mailtest.Serve(t)
 	c, resolvers := p.serve(p.startPostfix(sink.Addr()))
 	step("Knot, two unbound, Postfix and Postseal are running")
@@ -340,7 +338,7 @@ func TestJourneyWithPeersThatOthersWrote(t *testing.T) {
 
 	var address struct{ ID, Status string }
 	c.post(http.StatusCreated, domain+"/trustedEmails", map[string]string{"emailAddress": author}, &address)
-	got, err := sink.WaitMessages(ctx, 1)
+	got, err := sink.WaitMessages(p.ctx, 1)
 	c.must(err)
 	codeMail := got[0]
 	code := codeInMail.FindSubmatch(codeMail.Data)

@@ -138,7 +138,11 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 		if next.IsZero() {
 			next = now.Add(s.settings.Verify.VerifiedEvery)
 		}
-		d.NextCheck = now.Add(jitter(next.Sub(now)))
+		// A client's look may bring the next check nearer, never put it off: else whoever
+		// asks often enough would keep a proof from ever being found lost.
+		if at := now.Add(jitter(next.Sub(now))); !byClient || at.Before(d.NextCheck) {
+			d.NextCheck = at
+		}
 		switch proven := d.Proven(); {
 		case proven && d.ProvenAt.IsZero():
 			d.ProvenAt = now
@@ -235,6 +239,11 @@ func (s *Service) Findings(ctx context.Context, p Principal, tenant, id ID) (Dom
 	c, err := s.store.LastCheck(ctx, tenant, id)
 	if KindOf(err) == NotFound {
 		return d, Check{Tenant: tenant, Domain: id}, nil
+	}
+	for _, f := range d.Facets { // findings are kept when they change, facets when they are looked at
+		if f.CheckedAt.After(c.At) {
+			c.At = f.CheckedAt
+		}
 	}
 	return d, c, err
 }

@@ -420,6 +420,21 @@ func TestClientsCheckNeverWorsens(t *testing.T) {
 	})
 }
 
+func TestReadingOftenDoesNotPutOffTheLoss(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		d := h.domain("example.org", dnscheck.Ownership)
+		h.withdraw(d, dnscheck.Ownership)
+		for began := time.Now(); time.Since(began) < 5*24*time.Hour; time.Sleep(10 * time.Minute) {
+			if _, err := h.CheckDomain(t.Context(), h.admin, h.tenant.ID, d.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := h.status(d, dnscheck.Ownership, "r1"); got != sender.Lapsed {
+			t.Errorf("gone for five days and read every ten minutes: %s", got)
+		}
+	})
+}
+
 func TestFreshAnswersComeFromTheStore(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		d := h.domain("example.org")
