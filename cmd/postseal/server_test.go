@@ -135,15 +135,17 @@ func (p *process) log() string {
 	return strings.Join(p.lines, "\n")
 }
 
-// server is `postseal serve` on a database of its own, with DNS and SMTP on
-// loopback. It can be killed and started again while clients call it.
+// server is a running instance with DNS and SMTP around it. One of `postseal
+// serve` can be killed and started again while clients call it.
 type server struct {
 	t        *testing.T
-	dns      *dnstest.Server
-	sink     *sink
-	flags    []string
 	operator string
 	client   *http.Client
+	publish  func(name, rtype, value string)   // puts a record into the DNS
+	mailFor  func(address, text string) string // waits for a mail with a text in it
+
+	sink  *sink    // nil in dev
+	flags []string // of serve
 
 	process *process
 	logs    []*process
@@ -156,10 +158,17 @@ type server struct {
 // newServer starts one. settings are for --set.
 func newServer(t *testing.T, database string, settings ...string) *server {
 	t.Helper()
-	s := &server{t: t, dns: dnstest.Serve(t, `_spf.mail.postseal.test. IN TXT "v=spf1 ip4:127.0.0.1 -all"`), sink: serveSink(t), up: make(chan struct{})}
-	transport := &http.Transport{MaxIdleConnsPerHost: 100}
-	s.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
-	t.Cleanup(transport.CloseIdleConnections)
+	names := dnstest.Serve(t, `_spf.mail.postseal.test. IN TXT "v=spf1 ip4:127.0.0.1 -all"`)
+	s := &server{t: t, client: newClient(t), sink: serveSink(t), up: make(chan struct{})}
+	s.publish = func(name, rtype, value string) {
+		if rtype == "TXT" {
+			value = `"` + value + `"`
+		} else {
+			value = strings.TrimSuffix(value, ".") + "."
+		}
+		names.Add(strings.TrimSuffix(name, ".") + ". 60 IN " + rtype + " " + value)
+	}
+	s.mailFor = s.sink.mailFor
 	dir := t.TempDir()
 	config := filepath.Join(dir, "postseal.yaml")
 	if err := os.WriteFile(config, []byte("service:\n  domain: mail.postseal.test\nhttp:\n  listen: 127.0.0.1:0\n"), 0o600); err != nil {
@@ -168,7 +177,7 @@ func newServer(t *testing.T, database string, settings ...string) *server {
 	keys := filepath.Join(dir, "keys")
 	s.flags = []string{"--config", config, "--database", database, "--key-file", keys}
 	for _, set := range append([]string{
-		"dns.resolvers=" + s.dns.Addr(), "verify.quorum=1", "verify.freshness=20ms", "send.relay.address=" + s.sink.address(), "send.relay.tls=none",
+		"dns.resolvers=" + names.Addr(), "verify.quorum=1", "verify.freshness=20ms", "send.relay.address=" + s.sink.address(), "send.relay.tls=none",
 	}, settings...) {
 		s.flags = append(s.flags, "--set", set)
 	}
@@ -187,6 +196,13 @@ func newServer(t *testing.T, database string, settings ...string) *server {
 	s.operator = run(append([]string{"credential", "create", "--operator"}, s.flags...)...)
 	s.start()
 	return s
+}
+
+// newClient keeps a connection for each of those who call at once.
+func newClient(t *testing.T) *http.Client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 100}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
 // start serves again, and returns when it said that it is ready.
@@ -211,6 +227,14 @@ func (s *server) start() (ready time.Time) {
 		s.t.Fatalf("serve was not ready in 30 s:\n%s", p.log())
 	}
 	return ready
+}
+
+// stop ends it by SIGTERM. Connections that were dialled and never used would
+// each be waited for.
+func (s *server) stop() {
+	s.t.Helper()
+	s.client.CloseIdleConnections()
+	s.process.stop(s.t)
 }
 
 // down says that there is nobody to call until start.
@@ -316,6 +340,7 @@ func (s *server) eventually(limit time.Duration, what string, look func() bool) 
 type worker struct {
 	*server
 	tenant, token string
+	secrets       []string // what no log may hold
 }
 
 // domains is where PingOne's clients find the domains.
@@ -324,14 +349,22 @@ func (w *worker) domains() string { return "/v1/environments/" + w.tenant + "/em
 // newWorker makes a tenant and a worker in it, and logs in.
 func (s *server) newWorker(name string) *worker {
 	s.t.Helper()
-	w := &worker{server: s}
-	w.tenant = s.must(201, "POST", "/v1/tenants", s.operator, object{"name": name}).str("id")
-	c := s.must(201, "POST", "/v1/tenants/"+w.tenant+"/credentials", s.operator, object{
-		"kind": "oauth-client", "name": "worker", "grants": []object{{"tenant": w.tenant, "role": "admin"}},
+	tenant := s.must(201, "POST", "/v1/tenants", s.operator, object{"name": name}).str("id")
+	c := s.must(201, "POST", "/v1/tenants/"+tenant+"/credentials", s.operator, object{
+		"kind": "oauth-client", "name": "worker", "grants": []object{{"tenant": tenant, "role": "admin"}},
 	})
-	w.token = s.must(200, "POST", "/"+w.tenant+"/as/token", "", url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {c.str("id")}, "client_secret": {c.str("secret")},
+	return s.login(tenant, c.str("id"), c.str("secret"))
+}
+
+// login gets a worker an access token.
+func (s *server) login(tenant, id, secret string) *worker {
+	s.t.Helper()
+	w := &worker{server: s, tenant: tenant}
+	w.token = s.must(200, "POST", "/"+tenant+"/as/token", "", url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret},
 	}).str("access_token")
+	_, tail, _ := strings.Cut(strings.TrimPrefix(s.operator, "psk_"), "_")
+	w.secrets = append(w.secrets, tail, secret, w.token)
 	return w
 }
 
@@ -367,15 +400,6 @@ func (w *worker) prove(name string) (id string) {
 	return id
 }
 
-func (s *server) publish(name, rtype, value string) {
-	if rtype == "TXT" {
-		value = `"` + value + `"`
-	} else {
-		value = strings.TrimSuffix(value, ".") + "."
-	}
-	s.dns.Add(strings.TrimSuffix(name, ".") + ". 60 IN " + rtype + " " + value)
-}
-
 // sentCode finds the code in a verification mail.
 var sentCode = regexp.MustCompile(`Verification code: ([a-z0-9]{8})`)
 
@@ -384,13 +408,11 @@ func (w *worker) addAddress(domain, address string) {
 	w.t.Helper()
 	at := w.domains() + "/" + domain + "/trustedEmails"
 	id := w.must(201, "POST", at, w.token, object{"emailAddress": address}).str("id")
-	if !w.sink.until(15*time.Second, func() bool { return len(w.sink.taken[address]) > 0 }) {
+	code := sentCode.FindStringSubmatch(w.mailFor(address, "Verification code: "))
+	if code == nil {
 		w.t.Fatalf("no code came for %s", address)
 	}
-	code := sentCode.FindStringSubmatch(w.sink.of(address)[0].text)
-	if code == nil {
-		w.t.Fatalf("no code in the mail: %s", w.sink.of(address)[0].text)
-	}
+	w.secrets = append(w.secrets, code[1])
 	o := w.must(201, "POST", at+"/"+id, w.token, object{"verificationCode": code[1]}, "Content-Type", "application/vnd.pingidentity.trustedEmail.activate+json")
 	if o.str("status") != "ACTIVE" {
 		w.t.Fatalf("%s after its code: %v", address, o)
@@ -425,25 +447,38 @@ func (o object) number(key string) int {
 	return int(n)
 }
 
-// checkLogs demands that every line is a record of the log, that none holds one
-// of the texts, and that none is an error unless it is expected.
-func (s *server) checkLogs(forbidden ...string) {
-	s.t.Helper()
-	for i, p := range s.logs {
+// checkLogs demands that every line is a record of the log and none is an error,
+// and that none holds a secret, a code, or one of the texts.
+func (w *worker) checkLogs(texts ...string) {
+	w.t.Helper()
+	for i, p := range w.logs {
 		for line := range strings.Lines(p.log()) {
-			var record struct{ Level, Msg string }
+			var record struct{ Level string }
 			if err := json.Unmarshal([]byte(line), &record); err != nil || record.Level == "ERROR" {
-				s.t.Errorf("process %d wrote: %s", i+1, line)
+				w.t.Errorf("process %d wrote: %s", i+1, line)
 			}
-			for _, f := range forbidden {
-				if strings.Contains(line, f) {
-					s.t.Errorf("process %d logged %q: %s", i+1, f, line)
-				}
+		}
+		w.checkLog(p, texts...)
+	}
+}
+
+// checkLog demands that a process wrote something, but no secret, code or one of
+// the texts, whatever the form of its log.
+func (w *worker) checkLog(p *process, texts ...string) {
+	w.t.Helper()
+	if !strings.Contains(p.log(), "ready") {
+		w.t.Errorf("a process logged nothing: %s", p.log())
+	}
+	for line := range strings.Lines(p.log()) {
+		for _, text := range slices.Concat(w.secrets, texts) {
+			if strings.Contains(strings.ToLower(line), strings.ToLower(text)) {
+				w.t.Errorf("%q is in the log: %s", text, line)
 			}
 		}
 	}
 }
 
+// at reads a time of JSON.
 func at(o object, key string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, o.str(key))
 	if err != nil {

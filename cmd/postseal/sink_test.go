@@ -227,3 +227,17 @@ func (s *sink) of(to string) []taken {
 	defer s.mu.Unlock()
 	return append([]taken(nil), s.taken[to]...)
 }
+
+// mailFor waits for a mail to somebody with a text in its body and returns that
+// body; empty if none comes.
+func (s *sink) mailFor(address, text string) (body string) {
+	s.until(15*time.Second, func() bool {
+		for _, m := range s.taken[address] {
+			if strings.Contains(m.text, text) {
+				body = m.text
+			}
+		}
+		return body != ""
+	})
+	return body
+}
