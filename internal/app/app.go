@@ -153,6 +153,9 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if err := a.engine(); err != nil {
 		return a, err
 	}
+	if err := a.jobs.Check(ctx); err != nil {
+		return a, err
+	}
 	signing, err := a.store.Secret(ctx, "access-token", 32)
 	if err != nil {
 		return a, err

@@ -270,10 +270,15 @@ func decodeProblems(err error) []error {
 		}
 		return all
 	}
-	return []error{errors.New(strings.NewReplacer(
-		"'' has invalid keys", "unknown keys", "' has invalid keys", "' has unknown keys",
-		"time: invalid duration", "is not a duration; write it like 72h, 15m or 30s",
-	).Replace(strings.TrimSpace(err.Error())))}
+	text := strings.TrimSpace(err.Error())
+	if at, keys, ok := strings.Cut(text, " has invalid keys: "); ok {
+		var all []error
+		for key := range strings.SplitSeq(keys, ", ") {
+			all = append(all, fmt.Errorf("unknown setting %s", strings.TrimPrefix(strings.Trim(at, "'")+"."+key, ".")))
+		}
+		return all
+	}
+	return []error{errors.New(strings.ReplaceAll(text, "time: invalid duration", "is not a duration; write it like 72h, 15m or 30s"))}
 }
 
 // databaseProblems lists what keeps the database from being opened.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -228,6 +229,33 @@ func migrate[T any](ctx context.Context, driver riverdriver.Driver[T], log *slog
 		return err
 	}
 	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
+}
+
+// Check refuses a database without River's tables, or with those of an older
+// version: what a migration leaves that ended half-way.
+func (e *Engine) Check(ctx context.Context) error {
+	var err error
+	if e.sqlite != nil {
+		err = validate(ctx, riversqlite.New(e.cfg.Writer), e.log)
+	} else {
+		err = validate(ctx, riverpgxv5.New(e.cfg.Pool), e.log)
+	}
+	if err != nil {
+		return fmt.Errorf("jobs: River's tables are missing or old; run postseal migrate: %w", err)
+	}
+	return nil
+}
+
+func validate[T any](ctx context.Context, driver riverdriver.Driver[T], log *slog.Logger) error {
+	m, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet(log)})
+	if err != nil {
+		return err
+	}
+	found, err := m.Validate(ctx, nil)
+	if err == nil && !found.OK {
+		err = errors.New(strings.Join(found.Messages, "; "))
+	}
 	return err
 }
 

@@ -53,16 +53,19 @@ type loan struct {
 	err error
 }
 
-// outcome of a caller's part; tasks count only if ok.
+// outcome of a caller's part; tasks count only if ok. A caller that failed with an
+// error stays to hear whether the batch was committed; one that panicked does not.
 type outcome struct {
-	ok    bool
-	tasks []sender.Task
+	ok, stays bool
+	tasks     []sender.Task
 }
 
 // update runs do in a savepoint of a shared transaction and returns when it is
 // durable. While it waits for its turn, the end of ctx takes it out; after that it
 // stays to the end, since do writes to the caller's variables and the truth is
-// near.
+// near. A part that failed waits for the commit as well: what it failed on (a name
+// that is taken, a limit that is reached) may be of the same batch, and must not be
+// told to anybody before others can see it.
 func (c *committer) update(ctx context.Context, do func(context.Context, *sql.Tx) ([]sender.Task, error)) error {
 	w := &write{lent: make(chan loan, 1), returned: make(chan outcome, 1), done: make(chan error, 1)}
 	if err := c.join(w); err != nil {
@@ -80,19 +83,19 @@ func (c *committer) update(ctx context.Context, do func(context.Context, *sql.Tx
 	if l.err != nil {
 		return l.err
 	}
-	var o outcome
+	ended := false
 	defer func() { // runs on panic and Goexit as well
-		if !o.ok {
-			w.returned <- o
+		if !ended {
+			w.returned <- outcome{}
 		}
 	}()
 	tasks, err := do(l.ctx, l.tx)
-	if err != nil {
-		return err
+	ended = true
+	w.returned <- outcome{ok: err == nil, stays: true, tasks: tasks}
+	if lost := <-w.done; lost != nil {
+		return lost
 	}
-	o = outcome{ok: true, tasks: tasks}
-	w.returned <- o
-	return <-w.done
+	return err
 }
 
 func (c *committer) join(w *write) error {
@@ -158,10 +161,11 @@ func (c *committer) batch() {
 		return
 	}
 	members, err := c.fill(ctx, tx)
-	if err == nil && len(members) > 0 {
+	written := slices.ContainsFunc(members, func(m member) bool { return m.ok })
+	if err == nil && written {
 		err = c.commit(ctx, tx, members)
 	}
-	if err != nil || len(members) == 0 {
+	if err != nil || !written {
 		_ = tx.Rollback() // err says more; after a failed COMMIT there is nothing to roll back
 	}
 	for _, m := range members {
@@ -169,16 +173,15 @@ func (c *committer) batch() {
 	}
 }
 
-// member is a write whose savepoint was released.
+// member is a write that waits for the end of the batch.
 type member struct {
 	*write
-	tasks []sender.Task
+	outcome
 }
 
 // fill lends the transaction to one caller after the other. An error means that
 // the transaction itself is broken, with all that was done in it.
-func (c *committer) fill(ctx context.Context, tx *sql.Tx) ([]member, error) {
-	var members []member
+func (c *committer) fill(ctx context.Context, tx *sql.Tx) (members []member, err error) {
 	for range maxBatch {
 		w := c.next()
 		if w == nil {
@@ -190,20 +193,16 @@ func (c *committer) fill(ctx context.Context, tx *sql.Tx) ([]member, error) {
 		}
 		w.lent <- loan{tx: tx, ctx: ctx}
 		o := <-w.returned
+		if o.stays {
+			members = append(members, member{w, o})
+		}
 		if !o.ok {
 			if _, err := tx.ExecContext(ctx, "ROLLBACK TO part"); err != nil {
 				return members, fmt.Errorf("store: the transaction was lost: %w", err)
 			}
 		}
 		if _, err := tx.ExecContext(ctx, "RELEASE part"); err != nil {
-			err = fmt.Errorf("store: the transaction was lost: %w", err)
-			if o.ok {
-				w.done <- err
-			}
-			return members, err
-		}
-		if o.ok {
-			members = append(members, member{w, o.tasks})
+			return members, fmt.Errorf("store: the transaction was lost: %w", err)
 		}
 	}
 	return members, nil
@@ -212,7 +211,9 @@ func (c *committer) fill(ctx context.Context, tx *sql.Tx) ([]member, error) {
 func (c *committer) commit(ctx context.Context, tx *sql.Tx, members []member) error {
 	var tasks []sender.Task
 	for _, m := range members {
-		tasks = append(tasks, m.tasks...)
+		if m.ok {
+			tasks = append(tasks, m.tasks...)
+		}
 	}
 	if tasks = distinct(tasks); len(tasks) > 0 && c.enqueue != nil {
 		if err := c.enqueue(ctx, tx, tasks); err != nil {

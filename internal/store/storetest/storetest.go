@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t testing.TB) sender.Store) {
 
 		{"FailedUpdateLeavesNothing", failedUpdate},
 		{"HandledConflictKeepsTheRest", handledConflict},
+		{"ConflictIsToldWhenItsCauseCanBeRead", visibleConflict},
 		{"UpdateReadsItsOwnWrites", ownWrites},
 		{"PanicReachesTheCallerAndLeavesNothing", panics},
 		{"EndedGoroutineLeavesNothing", goexit},

@@ -41,6 +41,27 @@ func handledConflict(w *world) {
 	w.same("domains", w.count(w.a), 2)
 }
 
+// visibleConflict: whoever is refused because of what another wrote can read that
+// at once, also where both shared a commit.
+func visibleConflict(w *world) {
+	for i := range 20 {
+		taken := name(fmt.Sprintf("d%d.example.org", i))
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				err := w.Update(w.ctx, func(tx sender.Tx) error { return tx.InsertDomain(w.ctx, newDomain(w.a, taken.String())) })
+				if sender.KindOf(err) == sender.Conflict {
+					_, err = w.DomainByName(w.ctx, w.a, taken)
+				}
+				if err != nil {
+					w.Errorf("%s, after a conflict: %v", taken, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 func ownWrites(w *world) {
 	w.do(func(tx sender.Tx) error {
 		d := newDomain(w.a, "example.org")
