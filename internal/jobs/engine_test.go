@@ -402,6 +402,20 @@ func TestMigratingAgainChangesNothing(t *testing.T) {
 	})
 }
 
+func TestCheckRefusesAHalfMigratedDatabase(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		w, _ := recorder()
+		e := d.engine(t, Config{Workers: workers(w)})
+		if err := e.Check(t.Context()); err != nil {
+			t.Errorf("after the migration: %v", err)
+		}
+		d.exec(t, "DELETE FROM river_migration WHERE version > 4")
+		if err := e.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "run postseal migrate") {
+			t.Errorf("with half of River's migrations: %v", err)
+		}
+	})
+}
+
 func TestTaskWithoutWorkerIsRefused(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		w, _ := recorder()
