@@ -1,15 +1,20 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/sender"
@@ -147,8 +152,15 @@ func TestMountsAreAskedInTheirOrder(t *testing.T) {
 	h := api.Mounts(answer("none"),
 		api.Mount{Owns: func(p string) bool { return strings.HasPrefix(p, "/v1/environments") }, Handler: answer("first")},
 		api.Mount{Owns: func(p string) bool { return strings.HasPrefix(p, "/v1/") }, Handler: answer("second")})
-	for path, want := range map[string]string{"/v1/environments/x": "first", "/v1/tenants": "second", "/x": "none"} {
-		if got := get(h, path).Body.String(); got != want {
+	for path, want := range map[string]string{
+		"/v1/environments/x": "first", "/v1/tenants": "second", "/x": "none",
+		"//v1/environments/x": "first", "/v1//environments/x": "first", "/v1/x/../environments": "first", "/v1//tenants/": "second", "//x": "none",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.URL = &url.URL{Path: path}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Body.String(); got != want {
 			t.Errorf("%s went to %s, want %s", path, got, want)
 		}
 	}
@@ -178,7 +190,6 @@ func TestOriginTakesTheRequestsHost(t *testing.T) {
 		want string
 	}{
 		{api.Origin{}, "http://api.example.org:8443"},
-		{api.Origin{Scheme: "https"}, "https://api.example.org:8443"},
 		{api.Origin{TrustForwardedProto: true}, "https://api.example.org:8443"},
 	} {
 		if got := c.o.Base(r); got != c.want {
@@ -204,6 +215,145 @@ func TestHostsThatWouldBendLinksAreRefused(t *testing.T) {
 		if (w.Code == 200) != ok {
 			t.Errorf("the host %q: %d", host, w.Code)
 		}
+	}
+}
+
+// oneConn is a listener for one connection.
+type oneConn struct {
+	net.Conn
+	taken chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if l.Conn == nil {
+		<-l.taken
+		return nil, net.ErrClosed
+	}
+	c := l.Conn
+	l.Conn = nil
+	return c, nil
+}
+
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (l *oneConn) Close() error {
+	close(l.taken)
+	return nil
+}
+
+// talk serves one connection to h on fake time until it is closed.
+func talk(t *testing.T, h http.Handler, client func(conn net.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		ours, theirs := net.Pipe()
+		s := &http.Server{Handler: h, ReadTimeout: time.Minute}
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(&oneConn{theirs, make(chan struct{})}) }()
+		client(ours)
+		_ = ours.Close()
+		_ = s.Close()
+		<-ended
+	})
+}
+
+func TestSlowBodyIsRefusedWithAnAnswer(t *testing.T) {
+	var log bytes.Buffer
+	d := plain(&log)
+	h := d.Wrap(func(_ http.ResponseWriter, r *http.Request) error {
+		_, err := api.ReadBody(r)
+		return err
+	})
+	talk(t, h, func(conn net.Conn) {
+		begin := time.Now()
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+		drip := time.AfterFunc(api.BodyTimeout/2, func() { _, _ = io.WriteString(conn, " ") })
+		defer drip.Stop()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("no answer after %s: %v", time.Since(begin), err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		if took := time.Since(begin); took != api.BodyTimeout || resp.StatusCode != 400 || !strings.HasPrefix(string(body), "malformed") {
+			t.Errorf("after %s: %d %s", took, resp.StatusCode, body)
+		}
+	})
+}
+
+// A client may close its half of the connection and still listen.
+func TestHalfClosedClientsGetNoEmpty200(t *testing.T) {
+	var log bytes.Buffer
+	waiting := make(chan struct{}, 1)
+	h := plain(&log).Wrap(func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := api.ReadBody(r); err != nil {
+			return err
+		}
+		waiting <- struct{}{}
+		<-r.Context().Done()
+		return r.Context().Err()
+	})
+	s := httptest.NewServer(h)
+	defer s.Close()
+	for body, want := range map[string]string{"{": "malformed", "{}": "internal"} {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"+body)
+		if want == "internal" {
+			<-waiting
+		}
+		_ = conn.(*net.TCPConn).CloseWrite()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		_ = conn.Close()
+		if resp.StatusCode < 400 || !strings.HasPrefix(string(b), want) {
+			t.Errorf("%s: %d %q", body, resp.StatusCode, b)
+		}
+	}
+}
+
+// The deadline of a body must not be that of what is done with it.
+func TestSlowWorkOnABodyIsAnswered(t *testing.T) {
+	var log bytes.Buffer
+	h := plain(&log).Wrap(func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := api.ReadBody(r); err != nil {
+			return err
+		}
+		select {
+		case <-time.After((api.BodyTimeout + api.Timeout) / 2):
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		return api.WriteJSON(w, 200, 1)
+	})
+	talk(t, h, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	})
+}
+
+func TestOnlyAnObjectIsABody(t *testing.T) {
+	for _, b := range []string{"null", " null ", "1", `"x"`, "[]", "true"} {
+		var v struct{ A string }
+		if err := api.DecodeJSON([]byte(b), &v); sender.KindOf(err) != api.Malformed {
+			t.Errorf("%s: %v", b, err)
+		}
+	}
+	var e *sender.Error
+	if err := api.DecodeJSON([]byte(`{"a":{"b":1,"b":2}}`), new(map[string]any)); !errors.As(err, &e) || e.Field != "a.b" {
+		t.Errorf("a member twice: %v", err)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -24,7 +26,7 @@ func MediaType(r *http.Request) string {
 // WantMedia refuses a body of any other media type; parameters are ignored.
 func WantMedia(r *http.Request, want string) error {
 	if got := MediaType(r); got != want {
-		return sender.Errorf(WrongMedia, "Content-Type", "The Content-Type %q is not understood here; send %s.", short(got), want)
+		return sender.Errorf(WrongMedia, "Content-Type", "The Content-Type %q is not understood here; send %s.", Short(got), want)
 	}
 	return nil
 }
@@ -47,23 +49,52 @@ func ReadBody(r *http.Request) ([]byte, error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, sender.Errorf(TooLarge, "", "The request body is larger than %d octets.", MaxBody)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, sender.Errorf(Malformed, "", "The request body did not arrive within %s; send it again.", BodyTimeout)
+	}
 	if err != nil {
-		return nil, sender.Errorf(Malformed, "", "The request body could not be read to its end.")
+		return nil, sender.Errorf(Malformed, "", "The request body could not be read to its end; send it again.")
 	}
 	return b, nil
 }
 
-// DecodeJSON reads exactly one JSON value into v: names in their exact case,
+// timedBody is a body that has a deadline until it was read. The deadline must
+// not outlive it: the server watches the connection while the handler works, and
+// would take its passing for the client's hanging up.
+type timedBody struct {
+	io.ReadCloser
+	connection *http.ResponseController
+}
+
+func newTimedBody(w http.ResponseWriter, r *http.Request) io.ReadCloser {
+	b := timedBody{http.MaxBytesReader(w, r.Body, MaxBody), http.NewResponseController(w)}
+	_ = b.connection.SetReadDeadline(time.Now().Add(BodyTimeout)) // without a connection there is nothing to wait for
+	return b
+}
+
+func (b timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { //nolint:errorlint // documented to be returned as it is
+		_ = b.connection.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// DecodeJSON reads exactly one JSON object into v: names in their exact case,
 // none twice, valid UTF-8, nothing behind it (RFC 8259 with the rules of
 // RFC 7493). Unknown members are ignored unless an option says otherwise. What
-// is no such JSON is Malformed; a value of a wrong type is Invalid, with the path
-// of the member.
+// is no such object is Malformed; a value of a wrong type is Invalid, with the
+// path of the member.
 func DecodeJSON(b []byte, v any, o ...json.Options) error {
 	if len(b) == 0 {
 		return sender.Errorf(Malformed, "", "The request body is empty; send a JSON object.")
 	}
 	err := json.Unmarshal(b, v, o...)
 	if err == nil {
+		// null would leave v as it was, and everything in it missing.
+		if jsontext.Value(b).Kind() == jsontext.KindNull {
+			return sender.Errorf(Malformed, "", "The request body must be a JSON object.")
+		}
 		return nil
 	}
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
@@ -72,14 +103,15 @@ func DecodeJSON(b []byte, v any, o ...json.Options) error {
 		case field == "":
 			return sender.Errorf(Malformed, "", "The request body must be a JSON object.")
 		case e.Err == json.ErrUnknownName: //nolint:errorlint // documented to be wrapped directly
-			return sender.Errorf(sender.Invalid, field, "%s is not known here; names are case-sensitive.", field)
+			return Stray(sender.Invalid, field, "%s is not known here; names are case-sensitive.", field)
 		default:
 			return sender.Errorf(sender.Invalid, field, "%s must be %s.", field, wanted(e.GoType))
 		}
 	}
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if errors.Is(e.Err, jsontext.ErrDuplicateName) {
-			return sender.Errorf(Malformed, "", "The request body has the member %s more than once.", dotted(e.JSONPointer))
+			field := dotted(e.JSONPointer)
+			return Stray(Malformed, field, "The request body has the member %s more than once; send it once.", field)
 		}
 		where := ""
 		if field := dotted(e.JSONPointer); field != "" {
@@ -89,6 +121,17 @@ func DecodeJSON(b []byte, v any, o ...json.Options) error {
 	}
 	return sender.Errorf(Malformed, "", "The request body is not valid JSON.")
 }
+
+// Stray is an error about a member or parameter whose name the client chose. The
+// answer has the name and the log has not: what is no name of ours may be a
+// person's, or a secret that lost its place.
+func Stray(kind sender.Kind, name, format string, args ...any) error {
+	e := sender.Errorf(kind, Short(name), format, args...)
+	e.Err = errStray
+	return e
+}
+
+var errStray = errors.New("the name is the client's")
 
 // wanted says in JSON's words what a Go type takes.
 func wanted(t reflect.Type) string {
@@ -115,13 +158,13 @@ func wanted(t reflect.Type) string {
 func dotted(p jsontext.Pointer) string {
 	var parts []string
 	for t := range p.Tokens() {
-		parts = append(parts, short(t))
+		parts = append(parts, Short(t))
 	}
-	return short(strings.Join(parts, "."))
+	return Short(strings.Join(parts, "."))
 }
 
-// short cuts what a client sent at 100 characters.
-func short(s string) string {
+// Short cuts what a client sent at 100 characters.
+func Short(s string) string {
 	if utf8.RuneCountInString(s) <= 100 {
 		return s
 	}

@@ -16,6 +16,8 @@ import (
 const (
 	// MaxBody is how many octets of a request's body are read.
 	MaxBody = 1 << 20
+	// BodyTimeout is how long a request's body may take to arrive.
+	BodyTimeout = 10 * time.Second
 	// Timeout is how long a request may take in all. Reading a status asks the DNS
 	// for a few seconds at most.
 	Timeout = 15 * time.Second
@@ -147,16 +149,15 @@ func (d *Dialect) Wrap(do func(http.ResponseWriter, *http.Request) error) http.H
 		c := &call{id: string(sender.NewID())}
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), Timeout)
 		defer cancel()
-		client := r.Context()
 		r = r.WithContext(ctx)
-		if r.Body != nil {
-			r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = newTimedBody(w, r)
 		}
 		a := newAnswer()
 		d.answer(a, r, do)
-		if client.Err() == nil {
-			a.send(w, c.id)
-		}
+		// Also where the context says that the client is gone: it may only have closed
+		// its half, and net/http answers for us with an empty 200 if we don't.
+		a.send(w, c.id)
 		d.record(r, c, a, time.Since(begin))
 	})
 }
@@ -202,7 +203,7 @@ func (d *Dialect) safely(a *Answer, r *http.Request, do func(http.ResponseWriter
 
 // record writes the line of the log: the route's pattern and never the path,
 // query or body, since these hold people's addresses. Of an error of the core it
-// writes the kind alone for the same reason.
+// writes the kind and the field alone for the same reason.
 func (d *Dialect) record(r *http.Request, c *call, a *Answer, took time.Duration) {
 	level := slog.LevelDebug
 	attrs := []slog.Attr{
@@ -214,7 +215,10 @@ func (d *Dialect) record(r *http.Request, c *call, a *Answer, took time.Duration
 	}
 	switch e, ok := errors.AsType[*sender.Error](c.err); {
 	case ok:
-		attrs = append(attrs, slog.String("kind", string(e.Kind)), slog.String("field", short(e.Field)))
+		attrs = append(attrs, slog.String("kind", string(e.Kind)))
+		if !errors.Is(e.Err, errStray) {
+			attrs = append(attrs, slog.String("field", Short(e.Field)))
+		}
 		if e.Kind == sender.Unauthenticated && e.Err != nil {
 			attrs = append(attrs, slog.String("why", e.Err.Error()))
 		}

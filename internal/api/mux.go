@@ -45,7 +45,7 @@ func (m *Mux) missing(r *http.Request) error {
 		probe := newAnswer()
 		h.ServeHTTP(probe, r)
 		if probe.Status() == http.StatusMethodNotAllowed {
-			e := sender.Errorf(WrongMethod, "", "The method %s can't be used here; use one of %s.", short(r.Method), probe.Header().Get("Allow"))
+			e := sender.Errorf(WrongMethod, "", "The method %s can't be used here; use one of %s.", Short(r.Method), probe.Header().Get("Allow"))
 			e.Err = allowed(probe.Header().Get("Allow"))
 			return e
 		}
@@ -68,11 +68,13 @@ type Mount struct {
 // Mounts answers with the first mount that owns the path. The dialects' paths
 // lie within one another (/v1/environments, /v1/..., /{environment}/as/token),
 // which is why one [http.ServeMux] can't tell them apart. What nobody owns goes
-// to fallback.
+// to fallback. A path with doubled slashes goes where the right one would: who
+// mistyped it gets the 404 of the dialect that was meant.
 func Mounts(fallback http.Handler, mounts ...Mount) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		meant := path.Clean("/" + r.URL.Path)
 		for _, m := range mounts {
-			if m.Owns(r.URL.Path) {
+			if m.Owns(meant) {
 				m.Handler.ServeHTTP(w, r)
 				return
 			}

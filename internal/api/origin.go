@@ -9,20 +9,14 @@ import (
 // Origin says under which address clients reach us. The host is always that of
 // the request: a paging link to any other is one that the client can't follow.
 type Origin struct {
-	// Scheme is https where a proxy in front ends TLS, and empty otherwise: then
-	// the connection tells.
-	Scheme string
 	// TrustForwardedProto believes the X-Forwarded-Proto of a proxy that sets it
-	// always; it goes before Scheme.
+	// always. Otherwise the connection tells.
 	TrustForwardedProto bool
 }
 
 // Base returns the scheme and host of a request, without a slash at the end.
 func (o Origin) Base(r *http.Request) string {
 	scheme := "http"
-	if o.Scheme != "" {
-		scheme = o.Scheme
-	}
 	if forwarded := r.Header.Get("X-Forwarded-Proto"); o.TrustForwardedProto && (forwarded == "http" || forwarded == "https") {
 		scheme = forwarded
 	}

@@ -24,8 +24,8 @@ type Page struct {
 // ReadPage reads limit and cursor of the query. A limit over MaxPage is cut to
 // it; other limits that are no positive number, and cursors that are not ours,
 // are Invalid.
-func ReadPage(q url.Values) (Page, error) {
-	p := Page{Limit: DefaultPage}
+func ReadPage(q url.Values) (p Page, err error) {
+	p.Limit = DefaultPage
 	if q.Has("limit") {
 		n, err := strconv.ParseUint(q.Get("limit"), 10, 31)
 		if err != nil || n == 0 {
@@ -33,21 +33,16 @@ func ReadPage(q url.Values) (Page, error) {
 		}
 		p.Limit = int(min(n, MaxPage))
 	}
-	if !q.Has("cursor") {
-		return p, nil
+	if q.Has("cursor") {
+		p.After, err = parseCursor(q.Get("cursor"))
 	}
-	var err error
-	p.After, err = parseCursor(q.Get("cursor"))
 	return p, err
 }
 
-// NewPage is ReadPage for values that were read elsewhere; zero values are
-// absent ones.
+// NewPage is ReadPage for a limit that was checked elsewhere; an empty cursor is
+// an absent one.
 func NewPage(limit int, cursor string) (p Page, err error) {
-	p.Limit = DefaultPage
-	if limit > 0 {
-		p.Limit = min(limit, MaxPage)
-	}
+	p.Limit = limit
 	if cursor != "" {
 		p.After, err = parseCursor(cursor)
 	}

@@ -29,8 +29,7 @@ type Auth struct {
 	credentials sender.Recent[sender.ID, sender.Credential]
 	verified    sender.Recent[[32]byte, struct{}]
 	tokens      sender.Recent[[32]byte, claims] // by the SHA-256 of access tokens whose signature was right
-	hashing     chan struct{}                   // a slot for each hash that may be computed now
-	strangers   chan struct{}                   // the same for ids that nobody has, so that a flood of them holds up nobody else
+	hashing     *turns
 }
 
 // Config is what an Auth is made of.
@@ -57,9 +56,7 @@ func New(c Config) (*Auth, error) {
 	}
 	return &Auth{
 		store: c.Store, key: c.SigningKey, life: c.TokenLife, log: c.Log,
-		// One hash takes 19 MiB: the number at a time bounds memory as well as CPU.
-		hashing:     make(chan struct{}, 2),
-		strangers:   make(chan struct{}, 1),
+		hashing:     newTurns(),
 		credentials: sender.Recent[sender.ID, sender.Credential]{Age: credentialAge},
 		tokens:      sender.Recent[[32]byte, claims]{Age: verifiedAge},
 		verified:    sender.Recent[[32]byte, struct{}]{Age: verifiedAge},

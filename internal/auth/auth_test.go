@@ -1,12 +1,15 @@
 package auth_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -216,6 +219,62 @@ func tokenError(h *harness, home sender.ID, id string, secret auth.Secret) error
 	return err
 }
 
+// A tenant that knows no more than its own client ids must not keep the others out.
+func TestFloodOfWrongSecretsHoldsUpItsOwnTenantOnly(t *testing.T) {
+	h := newHarness(t)
+	c, _ := h.create(auth.Local(), sender.OAuthClient, h.tenant("hostile"), sender.RoleAdmin)
+	other := h.tenant("other")
+	victim, secret := h.create(auth.Local(), sender.OAuthClient, other, sender.RoleAdmin)
+
+	const flood = 60
+	ctx, cancel := context.WithCancel(t.Context())
+	var done atomic.Int32
+	var wg sync.WaitGroup
+	first := make(chan struct{})
+	for i := range flood {
+		wg.Go(func() {
+			_, _ = h.auth.Token(ctx, "", string(c.ID), auth.Secret(fmt.Sprint("wrong", i)))
+			if done.Add(1) == 1 {
+				close(first)
+			}
+		})
+	}
+	<-first
+	if _, err := h.auth.Token(t.Context(), other.ID, string(victim.ID), secret); err != nil {
+		t.Error(err)
+	}
+	if n := done.Load(); n > flood/3 {
+		t.Errorf("%d of %d wrong secrets were served before the right one of another tenant", n, flood)
+	}
+	cancel()
+	wg.Wait()
+}
+
+func TestParallelLoginsOfOneClientCostOneHash(t *testing.T) {
+	h := newHarness(t)
+	tenant := h.tenant("one")
+	c, secret := h.create(auth.Local(), sender.OAuthClient, tenant, sender.RoleAdmin)
+	begin := time.Now()
+	if _, err := h.node().Token(t.Context(), tenant.ID, string(c.ID), secret); err != nil {
+		t.Fatal(err)
+	}
+	one := time.Since(begin)
+	node := h.node()
+	begin = time.Now()
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if _, err := node.Token(t.Context(), tenant.ID, string(c.ID), secret); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(begin); took > 10*one {
+		t.Errorf("100 log-ins took %s, one takes %s", took, one)
+	}
+}
+
 func TestNobodyGivesWhatTheyDoNotHold(t *testing.T) {
 	h := newHarness(t)
 	mine, theirs := h.tenant("mine"), h.tenant("theirs")
@@ -318,16 +377,16 @@ func FuzzClientCredentials(f *testing.F) {
 	f.Add("a:b", "%41 é", "Basic")
 	f.Add("", "", "basic !!")
 	f.Fuzz(func(t *testing.T, id, secret, header string) {
-		if _, _, _, err := auth.ClientCredentials(header, url.Values{}); err != nil && sender.KindOf(err) == "" {
+		if _, _, err := auth.ClientCredentials(header, url.Values{}); err != nil && sender.KindOf(err) == "" {
 			t.Errorf("an error without a kind: %v", err)
 		}
 		encoded := "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id)+":"+url.QueryEscape(secret)))
-		gotID, gotSecret, basic, err := auth.ClientCredentials(encoded, url.Values{})
-		if err != nil || !basic || gotID != id || string(gotSecret) != secret {
+		gotID, gotSecret, err := auth.ClientCredentials(encoded, url.Values{})
+		if err != nil || gotID != id || string(gotSecret) != secret {
 			t.Errorf("%q and %q were read as %q and %q: %v", id, secret, gotID, string(gotSecret), err)
 		}
 		form := url.Values{"client_id": {id}, "client_secret": {secret}}
-		if gotID, gotSecret, basic, err = auth.ClientCredentials("", form); err != nil || basic || gotID != id || string(gotSecret) != secret {
+		if gotID, gotSecret, err = auth.ClientCredentials("", form); err != nil || gotID != id || string(gotSecret) != secret {
 			t.Errorf("from the form: %q and %q: %v", gotID, string(gotSecret), err)
 		}
 	})

@@ -10,37 +10,37 @@ import (
 
 // ClientCredentials reads a client's id and secret from the Authorization
 // header and the form of a token request (RFC 6749, section 2.3.1). In the
-// header both are form-encoded below the base64. basic tells that the header
-// was used, whatever became of it. Errors: Invalid where both ways are used or a
-// parameter is repeated, Unauthenticated where there are no readable ones.
-func ClientCredentials(authorization string, form url.Values) (id string, secret Secret, basic bool, err error) {
-	for name, values := range form {
+// header both are form-encoded below the base64. Errors: Invalid where both ways
+// are used or a parameter is repeated, Unauthenticated where there are no readable
+// ones. They quote nothing that was sent.
+func ClientCredentials(authorization string, form url.Values) (id string, secret Secret, err error) {
+	for _, values := range form {
 		if len(values) > 1 {
-			return "", "", authorization != "", sender.Errorf(sender.Invalid, name, "A parameter was sent more than once.")
+			return "", "", sender.Errorf(sender.Invalid, "", "A parameter was sent more than once; send each once.")
 		}
 	}
 	if authorization == "" {
 		if !form.Has("client_id") || !form.Has("client_secret") {
-			return "", "", false, refused("no client credentials were sent")
+			return "", "", refused("no client credentials were sent")
 		}
-		return form.Get("client_id"), Secret(form.Get("client_secret")), false, nil
+		return form.Get("client_id"), Secret(form.Get("client_secret")), nil
 	}
 	if form.Has("client_secret") {
-		return "", "", true, sender.Errorf(sender.Invalid, "client_secret", "Client credentials were sent both in the Authorization header and in the body; use one of the two.")
+		return "", "", sender.Errorf(sender.Invalid, "client_secret", "Client credentials were sent both in the Authorization header and in the body; use one of the two.")
 	}
 	scheme, encoded, _ := strings.Cut(authorization, " ")
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	rawID, rawSecret, ok := strings.Cut(string(decoded), ":")
 	if !strings.EqualFold(scheme, "Basic") || err != nil || !ok {
-		return "", "", true, refused("the Authorization header holds no Basic credentials")
+		return "", "", refused("the Authorization header holds no Basic credentials")
 	}
 	id, err1 := url.QueryUnescape(rawID)
 	plain, err2 := url.QueryUnescape(rawSecret)
 	if err1 != nil || err2 != nil {
-		return "", "", true, refused("the Basic credentials are not form-encoded")
+		return "", "", refused("the Basic credentials are not form-encoded")
 	}
 	if form.Has("client_id") && form.Get("client_id") != id {
-		return "", "", true, sender.Errorf(sender.Invalid, "client_id", "The client_id of the body is not that of the Authorization header.")
+		return "", "", sender.Errorf(sender.Invalid, "client_id", "The client_id of the body is not that of the Authorization header.")
 	}
-	return id, Secret(plain), true, nil
+	return id, Secret(plain), nil
 }

@@ -39,14 +39,13 @@ func (a *Auth) CreateCredential(ctx context.Context, p sender.Principal, n NewCr
 	if err := a.check(ctx, p, n, now); err != nil {
 		return sender.Credential{}, "", err
 	}
-	secret := newSecret()
-	select {
-	case a.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return sender.Credential{}, "", ctx.Err()
+	release, err := a.hashing.take(ctx, n.Tenant)
+	if err != nil {
+		return sender.Credential{}, "", err
 	}
+	secret := newSecret()
 	phc := hash(secret)
-	<-a.hashing
+	release()
 	c := sender.Credential{
 		ID: sender.NewID(), Kind: n.Kind, Name: n.Name, Tenant: n.Tenant, Operator: n.Operator, Grants: n.Grants, Domain: n.Domain,
 		SecretHash: phc, CreatedAt: now, ExpiresAt: n.ExpiresAt.UTC().Truncate(time.Microsecond),
@@ -57,7 +56,7 @@ func (a *Auth) CreateCredential(ctx context.Context, p sender.Principal, n NewCr
 	if c.Kind == sender.APIKey {
 		secret = makeKey(c.ID, secret)
 	}
-	err := a.store.Update(ctx, func(tx sender.Tx) error {
+	err = a.store.Update(ctx, func(tx sender.Tx) error {
 		if err := tx.InsertCredential(ctx, c); err != nil {
 			return err
 		}

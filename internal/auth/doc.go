@@ -7,9 +7,9 @@
 //
 //	client id + secret --> Token ---------> access token (JWT, one hour)
 //	                         |                    |
-//	                   argon2id, two at           v
-//	                   a time, remembered   Authenticate --> Principal
-//	                   for 30 s                   ^
+//	                   argon2id, one a            v
+//	                   tenant at a time,    Authenticate --> Principal
+//	                   known for 30 s             ^
 //	psk_ID_SECRET ---------------------------------
 //
 // Tokens name a credential and carry no rights. The credential itself is read

@@ -89,30 +89,36 @@ const nobodysHash = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAA
 // [sender.Unauthenticated].
 func (a *Auth) verify(ctx context.Context, kind sender.CredentialKind, id string, s Secret) (sender.Credential, error) {
 	var c sender.Credential
-	phc, slots := nobodysHash, a.strangers
+	phc, tenant := nobodysHash, stranger
 	if known, ok := sender.ParseID(id); ok {
 		var err error
 		switch c, err = a.credential(ctx, known); {
 		case err == nil && c.Kind == kind:
-			phc, slots = c.SecretHash, a.hashing
+			phc, tenant = c.SecretHash, c.Tenant
 		case err != nil && sender.KindOf(err) != sender.NotFound:
 			return c, err
 		}
 	}
 	// The sum is a key of memory only: whoever can read it can read the secret too.
 	sum := sha256.Sum256([]byte(phc + "\x00" + string(s)))
+	if _, ok := a.verified.Get(sum); ok {
+		return c, usable(c)
+	}
+	release, err := a.hashing.take(ctx, tenant)
+	if err != nil {
+		return c, err
+	}
+	defer release()
+	// Those before us in the queue may have sent the same: clients log in in parallel.
 	if _, ok := a.verified.Get(sum); !ok {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return c, ctx.Err()
-		}
-		right := matches(phc, s)
-		<-slots
-		if !right {
+		if !matches(phc, s) {
 			return c, refused("the id is unknown, of another kind, or the secret is wrong")
 		}
 		a.verified.Put(sum, struct{}{}, time.Now())
+	}
+	// It may have been revoked while we waited.
+	if c, err = a.credential(ctx, c.ID); err != nil {
+		return c, err
 	}
 	return c, usable(c)
 }

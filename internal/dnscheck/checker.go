@@ -228,7 +228,7 @@ func (r *run) check(ctx context.Context, rec Record) Finding {
 	opinions := make([]opinion, len(answers))
 	memo := make(map[string]opinion) // servers mostly say the same, and SPF is dear
 	for i, a := range answers {
-		key := a.result + "\x00" + strings.Join(a.values(), "\x00")
+		key := a.result + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
 		op, ok := memo[key]
 		if !ok || !a.told() {
 			op = r.opine(ctx, rec, q, a)

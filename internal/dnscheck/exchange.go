@@ -22,9 +22,7 @@ const (
 	// maxStray is how many packets that are not ours are skipped while waiting for the one
 	// that is.
 	maxStray = 16
-	// maxRecords bounds what is read from one answer.
-	maxRecords = 256
-	maxChain   = 8
+	maxChain = 8
 	// maxNegative caps how long a negative answer is believed to stay in caches.
 	maxNegative = time.Hour
 )
@@ -251,7 +249,9 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 			return nil, err
 		}
 		m, err := decode(reply, query)
-		if errors.Is(err, errStray) {
+		if errors.Is(err, errStray) || err == nil && m.Truncated {
+			// There is no larger transport: half an answer must not be read as the whole,
+			// nor one without records as absence.
 			err = errMalformed
 		}
 		return m, err
@@ -293,9 +293,6 @@ func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
 	if len(m.Question) != 1 || m.Question[0].Qtype != asked.Qtype || m.Question[0].Qclass != asked.Qclass ||
 		lower(m.Question[0].Name) != lower(asked.Name) {
 		return nil, errStray
-	}
-	if len(m.Answer) > maxRecords {
-		m.Answer = m.Answer[:maxRecords]
 	}
 	return m, nil
 }

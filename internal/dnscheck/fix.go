@@ -28,10 +28,13 @@ func cut(s string) string {
 func quote(s string) string { return strconv.Quote(cut(s)) }
 
 // quoteOurs shows a value of ours, which shall be copied and is therefore only cut where
-// it is absurd.
+// it is absurd, and then visibly.
 func quoteOurs(s string) string {
-	const limit = 512
-	return strconv.Quote(s[:min(len(s), limit)])
+	const limit = 1024
+	if len(s) > limit {
+		return strconv.Quote(strings.ToValidUTF8(s[:limit], "")) + "… (cut here)"
+	}
+	return strconv.Quote(s)
 }
 
 // explain says in one sentence what to do; empty when there is nothing to do.

@@ -154,20 +154,6 @@ func (n Name) String() string { return n.s }
 // IsZero tells whether n is no name.
 func (n Name) IsZero() bool { return n.s == "" }
 
-// Unicode returns the name with U-labels, to be shown to people and never to be compared.
-func (n Name) Unicode() string {
-	labels := strings.Split(n.s, ".")
-	for i, label := range labels {
-		if !strings.HasPrefix(label, "xn--") {
-			continue
-		}
-		if u, err := idna.Lookup.ToUnicode(label); err == nil {
-			labels[i] = u
-		}
-	}
-	return strings.Join(labels, ".")
-}
-
 // Child returns the name with one or more labels put in front: "a.b" below example.org is
 // a.b.example.org. It is the zero Name when the labels are invalid, the result would be
 // longer than 253 characters, or n is zero.

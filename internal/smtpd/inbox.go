@@ -26,6 +26,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/emersion/go-smtp"
 	"golang.org/x/net/netutil"
@@ -278,6 +279,9 @@ type session struct {
 }
 
 func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	if err := checkPath(from, smtp.EnhancedCode{5, 1, 7}); err != nil {
+		return err
+	}
 	s.from = from
 	return nil
 }
@@ -286,7 +290,19 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	if s.inbox.busy.Load() {
 		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "busy, try again later"}
 	}
+	if err := checkPath(to, smtp.EnhancedCode{5, 1, 3}); err != nil {
+		return err
+	}
 	s.to = append(s.to, to)
+	return nil
+}
+
+// checkPath refuses what go-smtp lets into an address: a bare CR, which the next
+// server may take for the end of the line, and the like (RFC 5321, section 4.1.2).
+func checkPath(address string, code smtp.EnhancedCode) error {
+	if strings.ContainsFunc(address, unicode.IsControl) {
+		return &smtp.SMTPError{Code: 553, EnhancedCode: code, Message: "the address holds a control character"}
+	}
 	return nil
 }
 

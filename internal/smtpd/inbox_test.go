@@ -329,6 +329,22 @@ func TestDotAndBareCRDoNotEndAMessage(t *testing.T) {
 	}
 }
 
+func TestAddressesWithControlCharactersAreRefused(t *testing.T) {
+	inbox, addr := serve(t, smtpd.InboxConfig{})
+	const hello, from, to = "EHLO client.example.org\r\n", "MAIL FROM:<a@example.org>\r\n", "RCPT TO:<user@example.net>\r\n"
+	for _, bad := range []string{"a@example.org\rRSET", "\"a\rb\"@example.org", "a@example.org\x00", "a@exa\x1bmple.org"} {
+		codes := dialog(t, addr, hello, "MAIL FROM:<"+bad+">\r\n", from, "RCPT TO:<"+bad+">\r\n", to, "DATA\r\n", "Subject: x\r\n\r\n.\r\n")
+		if want := []int{250, 553, 250, 553, 250, 354, 250}; !cmp.Equal(codes, want) {
+			t.Errorf("%q: replies %v, want %v", bad, codes, want)
+		}
+	}
+	for _, m := range inbox.All("") {
+		if m.From != "a@example.org" || !cmp.Equal(m.To, []string{"user@example.net"}) {
+			t.Errorf("kept from %q to %q", m.From, m.To)
+		}
+	}
+}
+
 func TestSizeIsBounded(t *testing.T) {
 	t.Parallel()
 	inbox, addr := serve(t, smtpd.InboxConfig{})

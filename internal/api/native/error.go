@@ -5,7 +5,9 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,7 +119,8 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 
 // huma makes its own errors, those of validation, through this variable, and
 // there is no other way to give them our form. Values that were sent are left
-// out: they may be secrets.
+// out: they may be secrets. No list of ours is ever null, and the case of names
+// counts.
 func init() {
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 		id := ""
@@ -129,34 +132,51 @@ func init() {
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		return validationProblem("", status, message, errs)
 	}
+	huma.DefaultArrayNullable = false
+	huma.ValidateStrictCasing = true
 }
 
+// maxFaults bounds how many faults of one request are listed.
+const maxFaults = 20
+
+// validationProblem is the form of huma's own errors. Bodies were read before
+// huma saw them, so that what is left to it is what the schema says of them, and
+// the parameters. The first fault is the problem's own, in the form that the
+// core's have.
 func validationProblem(requestID string, status int, message string, errs []error) *Problem {
-	code := "invalid"
-	switch {
-	case status == http.StatusRequestEntityTooLarge:
-		code = string(api.TooLarge)
-	case status == http.StatusBadRequest:
-		code = string(api.Malformed)
-	case status >= 500:
-		code, message, errs = "internal", "An internal error occurred; if it stays, report it with the requestId.", nil
+	if status >= 500 {
+		return newProblem(requestID, status, "internal", "An internal error occurred; if it stays, report it with the requestId.")
 	}
-	p := newProblem(requestID, status, code, message)
-	for _, err := range errs {
-		if err == nil {
-			continue
-		}
+	p := newProblem(requestID, status, string(sender.Invalid), message)
+	for _, err := range errs[:min(len(errs), maxFaults)] {
+		fault := ProblemError{Message: api.Short(err.Error())}
 		if d, ok := err.(huma.ErrorDetailer); ok {
-			p.Errors = append(p.Errors, ProblemError{Message: d.ErrorDetail().Message, Location: d.ErrorDetail().Location})
-		} else {
-			p.Errors = append(p.Errors, ProblemError{Message: err.Error()})
+			fault = ProblemError{Message: api.Short(d.ErrorDetail().Message), Location: api.Short(d.ErrorDetail().Location)}
 		}
+		p.Errors = append(p.Errors, fault)
 	}
-	if len(p.Errors) > 0 && p.Errors[0].Message != "" {
-		p.Detail = p.Errors[0].Message
-		if at := p.Errors[0].Location; at != "" && at != "body" {
-			p.Detail = at + ": " + p.Detail
-		}
+	if len(p.Errors) > 0 {
+		p.Code, p.Field, p.Detail = p.Errors[0].explain()
 	}
 	return p
+}
+
+// What huma says of something that is missing.
+var (
+	missingMember    = regexp.MustCompile(`^expected required property (\S+) to be present$`)
+	missingParameter = regexp.MustCompile(`^required \w+ parameter is missing$`)
+)
+
+// explain says a fault in the words of the core: body.grants[0].x is the field
+// grants.0.x.
+func (f ProblemError) explain() (code, field, detail string) {
+	_, field, _ = strings.Cut(strings.NewReplacer("[", ".", "]", "").Replace(f.Location), ".")
+	if m := missingMember.FindStringSubmatch(f.Message); m != nil {
+		field = strings.TrimPrefix(field+"."+m[1], ".")
+		return string(sender.Required), field, field + " is missing."
+	}
+	if missingParameter.MatchString(f.Message) {
+		return string(sender.Required), field, field + " is missing."
+	}
+	return string(sender.Invalid), field, strings.TrimPrefix(field+": ", ": ") + f.Message + "."
 }

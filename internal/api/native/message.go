@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -54,12 +55,12 @@ type messageNew struct {
 	From      mailbox      `json:"from" doc:"A proven address of the tenant."`
 	To        mailbox      `json:"to" doc:"One recipient."`
 	ReplyTo   *mailbox     `json:"replyTo,omitzero"`
-	Subject   string       `json:"subject"`
+	Subject   string       `json:"subject,omitzero"`
 	Text      string       `json:"text,omitzero" doc:"At least one of text and html."`
 	HTML      string       `json:"html,omitzero"`
-	Headers   []headerBody `json:"headers,omitempty"`
+	Headers   []headerBody `json:"headers,omitempty" nullable:"true" doc:"Only X-..., List-... and Auto-Submitted."`
 	Region    string       `json:"region,omitzero" doc:"Where it shall leave; the tenant's home region by default."`
-	ExpiresIn int          `json:"expiresIn,omitzero" doc:"Seconds after which it is not worth delivering; the instance's longest by default."`
+	ExpiresIn int          `json:"expiresIn,omitzero" minimum:"0" maximum:"31536000" doc:"Seconds after which it is not worth delivering; the instance's longest by default."`
 }
 
 // MessageBody is a message without its attempts.
@@ -158,9 +159,14 @@ func readMessage(r *http.Request) (in sendRequest, err error) {
 	if in.ExpiresIn < 0 || in.ExpiresIn > maxExpiresIn {
 		return in, sender.Errorf(sender.Invalid, "expiresIn", "expiresIn must be a number of seconds from 1 to %d.", maxExpiresIn)
 	}
-	q, err := api.ReadQuery(r)
+	q, err := readQuery(r)
 	if err != nil {
 		return in, err
+	}
+	for name := range q {
+		if name != "tenant" {
+			return in, api.Stray(sender.Invalid, name, "The only query parameter here is tenant.")
+		}
 	}
 	if t := sender.ID(q.Get("tenant")); t != "" {
 		if in.Tenant != "" && in.Tenant != t {
@@ -168,11 +174,27 @@ func readMessage(r *http.Request) (in sendRequest, err error) {
 		}
 		in.Tenant = t
 	}
-	if in.key = r.Header.Get("Idempotency-Key"); in.key != "" {
+	if in.key, err = idempotencyKey(r.Header); in.key != "" {
 		sum := sha256.Sum256(b)
 		in.hash = hex.EncodeToString(sum[:])
 	}
-	return in, nil
+	return in, err
+}
+
+// idempotencyKey reads the header of that name. One that can't be kept as it is,
+// or is empty by mistake, would protect from nothing and so is refused.
+func idempotencyKey(h http.Header) (string, error) {
+	const name = "Idempotency-Key"
+	keys := h.Values(name)
+	switch {
+	case len(keys) == 0:
+		return "", nil
+	case len(keys) > 1:
+		return "", sender.Errorf(sender.Invalid, name, "The header %s was sent more than once; send it once.", name)
+	case keys[0] == "" || strings.ContainsFunc(keys[0], func(r rune) bool { return r < ' ' || r > '~' }):
+		return "", sender.Errorf(sender.Invalid, name, "%s must be 1 to 256 printable ASCII characters; leave it out if repeating the call may send twice.", name)
+	}
+	return keys[0], nil
 }
 
 // tenantFor is the tenant that a call without one in its path is about.
@@ -217,15 +239,18 @@ func writeMessage(w http.ResponseWriter, _ *http.Request, m sent) error {
 
 func (e *edge) documentSend() {
 	registry := e.huma.OpenAPI().Components.Schemas
-	rs := e.problems("400", "401", "403", "404", "409", "413", "415", "422", "503")
-	rs["202"] = &huma.Response{Description: "Accepted: it is stored and will be sent.", Content: e.schemaOf(MessageBody{})}
 	text := &huma.Schema{Type: huma.TypeString}
+	rs := e.problems("400", "401", "403", "404", "409", "413", "415", "422", "500", "503")
+	rs["202"] = &huma.Response{
+		Description: "Accepted: it is stored and will be sent.", Content: e.schemaOf(MessageBody{}),
+		Headers: map[string]*huma.Param{"Location": {Schema: text, Description: "Where its state can be read; a path on this host."}},
+	}
 	e.huma.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "send-message", Method: http.MethodPost, Path: "/v1/messages", Tags: []string{"Messages"}, Summary: "Send a message",
 		Description: "The sender must pass the trust rule now and again when the message leaves; 422 with a reason says why it does not.",
 		Parameters: []*huma.Param{
 			{Name: "tenant", In: "query", Schema: text, Description: "The credential's own by default."},
-			{Name: "Idempotency-Key", In: "header", Schema: text, Description: "Repeating the same request under the same key sends nothing twice."},
+			{Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(256), Pattern: "^[ -~]+$"}, Description: "Repeating the same request under the same key sends nothing twice."},
 		},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json": {Schema: registry.Schema(reflect.TypeFor[messageNew](), true, "")},

@@ -1,10 +1,15 @@
 package native_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/api/apitest"
@@ -21,6 +26,7 @@ type harness struct {
 	admin    auth.Secret
 	operator auth.Secret
 	base     string
+	document *document
 }
 
 func newHarness(t *testing.T, tune ...func(*sender.Settings)) *harness {
@@ -35,12 +41,15 @@ func newHarness(t *testing.T, tune ...func(*sender.Settings)) *harness {
 	}
 	h.operator = key
 	h.base = "/v1/tenants/" + string(h.tenant.ID)
+	h.document = readDocument(apitest.Call(t, h.server, "", "GET", "/v1/openapi.json", ""))
 	return h
 }
 
 func (h *harness) call(token auth.Secret, method, path, body string, header ...string) apitest.Reply {
 	h.T.Helper()
-	return apitest.Call(h.T, h.server, token, method, path, body, header...)
+	r := apitest.Call(h.T, h.server, token, method, path, body, header...)
+	h.document.check(h.T, method, path, body, r)
+	return r
 }
 
 // problem fails the test unless the reply is that problem.
@@ -102,8 +111,11 @@ func TestListsArePagedByCursor(t *testing.T) {
 	if pages != 3 || len(want) != 0 {
 		t.Errorf("%d pages, missing %v", pages, want)
 	}
-	for _, q := range []string{"limit=0", "limit=1001", "limit=x", "unknown=1"} {
-		problem(t, h.call(h.admin, "GET", h.base+"/domains?"+q, ""), 422, "invalid", "")
+	for q, field := range map[string]string{"limit=0": "limit", "limit=1001": "limit", "limit=x": "limit", "limit=1&limit=2": "limit", "cursor=": "cursor", "limit=": "limit", "unknown=1": "unknown"} {
+		problem(t, h.call(h.admin, "GET", h.base+"/domains?"+q, ""), 422, "invalid", field)
+	}
+	for _, q := range []string{"limit=%zz", "limit=1;cursor=2"} {
+		problem(t, h.call(h.admin, "GET", h.base+"/domains?"+q, ""), 400, "malformed", "")
 	}
 	problem(t, h.call(h.admin, "GET", h.base+"/domains?cursor=AAAA", ""), 422, "invalid", "cursor")
 }
@@ -202,6 +214,85 @@ func TestIdempotencyKeyRepeatsTheAnswerAndRefusesAnotherRequest(t *testing.T) {
 	problem(t, h.call(h.admin, "POST", "/v1/messages", body, "Idempotency-Key", strings.Repeat("k", 257)), 422, "invalid", "Idempotency-Key")
 }
 
+func TestProblemsStaySmallerThanTheirRequests(t *testing.T) {
+	h := newHarness(t)
+	var many strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&many, `"m%d":1,`, i)
+	}
+	for name, body := range map[string]string{
+		"many members": `{` + many.String() + `"name":"x"}`, "a long member": `{"name":"x","` + strings.Repeat("y", 100_000) + `":1}`,
+		"a long member twice": `{"` + strings.Repeat("y", 100_000) + `":1,"` + strings.Repeat("y", 100_000) + `":1}`,
+	} {
+		for _, path := range []string{"/v1/tenants", "/v1/messages"} {
+			if r := h.call(h.operator, "POST", path, body); r.Status/100 != 4 || len(r.Body) > 8192 {
+				t.Errorf("%s to %s: %d with %d octets", name, path, r.Status, len(r.Body))
+			}
+		}
+	}
+}
+
+// A key that is not kept as it was sent would protect from nothing.
+func TestIdempotencyKeysThatProtectFromNothingAreRefused(t *testing.T) {
+	h := newHarness(t)
+	d := h.Proven(h.tenant, "mail.example.org")
+	h.Address(h.tenant, d, "noreply@mail.example.org")
+	body := h.message("noreply@mail.example.org", "user@example.net")
+	for _, keys := range [][]string{{""}, {"a", "a"}, {"a", "b"}, {"a\tb"}, {"\xff"}, {"\u00e9"}} {
+		r := httptest.NewRequest("POST", "/v1/messages", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+string(h.admin))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header["Idempotency-Key"] = keys
+		w := httptest.NewRecorder()
+		h.server.Config.Handler.ServeHTTP(w, r)
+		problem(t, apitest.Reply{T: t, Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}, 422, "invalid", "Idempotency-Key")
+	}
+	if n := len(h.Mail.To("user@example.net")); n != 0 {
+		t.Errorf("%d messages were composed", n)
+	}
+}
+
+func TestOnlySenderRecipientAndTextAreNeeded(t *testing.T) {
+	h := newHarness(t)
+	d := h.Proven(h.tenant, "mail.example.org")
+	h.Address(h.tenant, d, "noreply@mail.example.org")
+	h.call(h.admin, "POST", "/v1/messages", `{"from":"noreply@mail.example.org","to":"user@example.net","html":"<p>Hi</p>","headers":null}`).Want(202)
+}
+
+func TestSendingReadsItsQueryStrictly(t *testing.T) {
+	h := newHarness(t)
+	own, other := string(h.tenant.ID), string(h.Tenant("other").ID)
+	body := h.message("noreply@mail.example.org", "user@example.net")
+	for query, field := range map[string]string{"tenant=" + own + "&tenant=" + other: "tenant", "tenant=": "tenant", "tennant=" + own: "tennant"} {
+		problem(t, h.call(h.admin, "POST", "/v1/messages?"+query, body), 422, "invalid", field)
+	}
+	problem(t, h.call(h.admin, "POST", "/v1/messages?tenant=%zz", body), 400, "malformed", "")
+}
+
+// A body that breaks off is the client's fault, wherever it is read.
+func TestBodiesThatBreakOffAreNoFaultOfOurs(t *testing.T) {
+	h := newHarness(t)
+	for _, path := range []string{"/v1/messages", "/v1/tenants"} {
+		conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\nzz\r\n", path, string(h.operator))
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		problem(t, apitest.Reply{T: t, Status: resp.StatusCode, Header: resp.Header, Body: body}, 400, "malformed", "")
+	}
+	if strings.Contains(h.Logged(), "level=ERROR") {
+		t.Errorf("it is logged as an error of ours:\n%s", h.Logged())
+	}
+}
+
 func TestRefusedSenderIs422WithItsReason(t *testing.T) {
 	h := newHarness(t)
 	r := h.call(h.admin, "POST", "/v1/messages", h.message("nobody@example.org", "user@example.net"))
@@ -223,7 +314,7 @@ func TestRefusedSenderIs422WithItsReason(t *testing.T) {
 	if r.At("allow") != true || r.String("signingDomain") != "mail.example.org" || r.String("selector") == "" {
 		t.Errorf("explained as %s", r.Body)
 	}
-	problem(t, h.call(h.admin, "GET", "/v1/explain", ""), 422, "invalid", "")
+	problem(t, h.call(h.admin, "GET", "/v1/explain", ""), 422, "required", "from")
 	problem(t, h.call(h.admin, "GET", "/v1/explain?from=x", ""), 422, "invalid", "from")
 }
 
@@ -260,8 +351,9 @@ func TestBadBodiesAreRefusedBeforeAnythingHappens(t *testing.T) {
 		{"broken", good[:20], "application/json", 400, "malformed", ""},
 		{"array", "[" + good + "]", "application/json", 400, "malformed", ""},
 		{"garbage behind", good + "x", "application/json", 400, "malformed", ""},
-		{"member twice", with(`"subject":"x"`), "application/json", 400, "malformed", ""},
-		{"nested member twice", strings.Replace(good, `{"name"`, `{"name":"x","name"`, 1), "application/json", 400, "malformed", ""},
+		{"null", "null", "application/json", 400, "malformed", ""},
+		{"member twice", with(`"subject":"x"`), "application/json", 400, "malformed", "subject"},
+		{"nested member twice", strings.Replace(good, `{"name"`, `{"name":"x","name"`, 1), "application/json", 400, "malformed", "to.name"},
 		{"invalid UTF-8", strings.Replace(good, "Hello", "\xff", 1), "application/json", 400, "malformed", ""},
 		{"unknown member", with(`"subjekt":"x"`), "application/json", 422, "invalid", "subjekt"},
 		{"wrong case", with(`"Region":"x"`), "application/json", 422, "invalid", "Region"},
@@ -290,31 +382,39 @@ func TestBadBodiesAreRefusedBeforeAnythingHappens(t *testing.T) {
 	}
 }
 
-// What goes through huma is read as strictly, if in its words.
+// What goes through huma is read as strictly, and refused in the same words.
 func TestDocumentedOperationsReadAsStrictly(t *testing.T) {
 	h := newHarness(t)
 	for _, c := range []struct {
-		name, body, media string
-		status            int
-		code              string
+		name, path, body, media string
+		status                  int
+		code, field             string
 	}{
-		{"empty", "", "application/json", 400, "malformed"},
-		{"broken", `{"name":`, "application/json", 400, "malformed"},
-		{"garbage behind", `{"name":"x"}x`, "application/json", 400, "malformed"},
-		{"member twice", `{"name":"x","name":"y"}`, "application/json", 400, "malformed"},
-		{"unknown member", `{"name":"x","nick":"y"}`, "application/json", 422, "invalid"},
-		{"wrong case", `{"Name":"x"}`, "application/json", 422, "invalid"},
-		{"both cases", `{"name":"x","NAME":"y"}`, "application/json", 422, "invalid"},
-		{"wrong type", `{"name":1}`, "application/json", 422, "invalid"},
-		{"missing", `{}`, "application/json", 422, "invalid"},
-		{"too large", `{"name":"` + strings.Repeat("x", api.MaxBody) + `"}`, "application/json", 413, "too-large"},
-		{"a cousin of JSON", `{"name":"x"}`, "application/x+json", 415, "wrong-media"},
-		{"no media type", `{"name":"x"}`, "", 415, "wrong-media"},
+		{"empty", "/v1/tenants", "", "application/json", 400, "malformed", ""},
+		{"broken", "/v1/tenants", `{"name":`, "application/json", 400, "malformed", ""},
+		{"garbage behind", "/v1/tenants", `{"name":"x"}x`, "application/json", 400, "malformed", ""},
+		{"null", "/v1/tenants", `null`, "application/json", 400, "malformed", ""},
+		{"array", "/v1/tenants", `[]`, "application/json", 400, "malformed", ""},
+		{"invalid UTF-8", "/v1/tenants", "{\"name\":\"\xff\"}", "application/json", 400, "malformed", ""},
+		{"member twice", "/v1/tenants", `{"name":"x","name":"y"}`, "application/json", 400, "malformed", "name"},
+		{"unknown member", "/v1/tenants", `{"name":"x","nick":"y"}`, "application/json", 422, "invalid", "nick"},
+		{"wrong case", "/v1/tenants", `{"Name":"x"}`, "application/json", 422, "required", "name"},
+		{"both cases", "/v1/tenants", `{"name":"x","NAME":"y"}`, "application/json", 422, "invalid", "NAME"},
+		{"wrong type", "/v1/tenants", `{"name":1}`, "application/json", 422, "invalid", "name"},
+		{"wrong nested type", "/v1/tenants", `{"name":"x","limits":{"domains":"1"}}`, "application/json", 422, "invalid", "limits.domains"},
+		{"missing", "/v1/tenants", `{}`, "application/json", 422, "required", "name"},
+		{"too large", "/v1/tenants", `{"name":"` + strings.Repeat("x", api.MaxBody) + `"}`, "application/json", 413, "too-large", ""},
+		{"a cousin of JSON", "/v1/tenants", `{"name":"x"}`, "application/x+json", 415, "wrong-media", "Content-Type"},
+		{"no media type", "/v1/tenants", `{"name":"x"}`, "", 415, "wrong-media", "Content-Type"},
+		{"unknown in a list", h.base + "/credentials", `{"kind":"api-key","name":"x","grants":[{"role":"reader","x":1}]}`, "application/json", 422, "invalid", "grants.0.x"},
+		{"missing in a list", h.base + "/credentials", `{"kind":"api-key","name":"x","grants":[{}]}`, "application/json", 422, "required", "grants.0.role"},
+		{"no date", h.base + "/credentials", `{"kind":"api-key","name":"x","grants":[],"expiresAt":"soon"}`, "application/json", 422, "invalid", "expiresAt"},
 	} {
-		r := h.call(h.operator, "POST", "/v1/tenants", c.body, "Content-Type", c.media)
-		if r.Status != c.status || r.String("code") != c.code || r.Header.Get("Content-Type") != "application/problem+json" || r.String("requestId") != r.Header.Get("X-Request-Id") {
-			t.Errorf("%s: %d %.300s", c.name, r.Status, r.Body)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			r := h.call(h.operator, "POST", c.path, c.body, "Content-Type", c.media)
+			r.T = t
+			problem(t, r, c.status, c.code, c.field)
+		})
 	}
 	// A stranger learns nothing from the validation.
 	problem(t, h.call("", "POST", "/v1/tenants", `{`), 401, "unauthenticated", "")
@@ -364,6 +464,10 @@ func TestLogHoldsNoPeopleAndNoSecrets(t *testing.T) {
 	h.call(h.admin, "GET", "/v1/explain?from=jane.roe@example.net", "").Want(200)
 	h.call(h.admin, "GET", "/v1/explain?from=jane.roe", "").Want(422)
 	h.call(h.admin, "POST", "/v1/tenants", `{"jane.roe":1}`).Want(422)
+	h.call(h.admin, "POST", "/v1/tenants", `{"jane.roe":1,"jane.roe":2}`).Want(400)
+	h.call(h.admin, "POST", "/v1/messages", `{"jane.roe":1}`).Want(422)
+	h.call(h.admin, "POST", "/v1/messages?jane.roe=1", h.message("noreply@mail.example.org", "user@example.net")).Want(422)
+	h.call(h.admin, "GET", "/v1/messages?jane.roe=", "").Want(422)
 	r := h.call(h.admin, "POST", h.base+"/credentials", fmt.Sprintf(`{"kind":"api-key","name":"ci","grants":[{"tenant":%q,"role":"reader"}]}`, h.tenant.ID)).Want(201)
 	log := h.Logged()
 	for _, s := range []string{"jane.roe", string(h.admin), string(h.operator), r.String("secret")} {

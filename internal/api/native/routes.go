@@ -1,11 +1,13 @@
 package native
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -64,7 +66,7 @@ func New(c Config) http.Handler {
 func config(version string) huma.Config {
 	format := huma.Format{
 		Marshal:   func(w io.Writer, v any) error { return json.MarshalWrite(w, v, json.Deterministic(true)) },
-		Unmarshal: func(b []byte, v any) error { return api.DecodeJSON(b, v, json.RejectUnknownMembers(true)) },
+		Unmarshal: func(b []byte, v any) error { return api.DecodeJSON(b, v) },
 	}
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -91,13 +93,17 @@ func config(version string) huma.Config {
 type principalKey struct{}
 
 // authenticate runs before huma reads anything of the request, so that a
-// stranger learns nothing from its validation. It also holds the media type of
-// bodies to what is documented; huma alone takes any that ends in json.
+// stranger learns nothing from its validation. What huma alone would take, or
+// refuse in other words than the rest of the API, is refused here: queries that
+// can't be read, bodies of other media types, too large or slow, or no JSON.
 func (e *edge) authenticate(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	p, err := e.dialect.Principal(r)
+	if err == nil {
+		_, err = readQuery(r)
+	}
 	if err == nil && ctx.Operation().RequestBody != nil {
-		err = api.WantMedia(r, "application/json")
+		err = readBody(r)
 	}
 	if err != nil {
 		api.NoteError(r.Context(), err)
@@ -107,11 +113,43 @@ func (e *edge) authenticate(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, principalKey{}, p))
 }
 
+// readQuery reads the query. A parameter that is given twice could mean one thing
+// to us and another to a proxy in front; one that is empty is a slip of the
+// client's, which would get the first page for ever, or its own tenant's things
+// for another's.
+func readQuery(r *http.Request) (url.Values, error) {
+	q, err := api.ReadQuery(r)
+	for name, values := range q {
+		switch {
+		case len(values) > 1:
+			err = api.Stray(sender.Invalid, name, "The query has this parameter more than once; send it once.")
+		case values[0] == "":
+			err = api.Stray(sender.Invalid, name, "The query has this parameter without a value; give it one or leave it out.")
+		}
+	}
+	return q, err
+}
+
+// readBody reads the body and leaves it in the request for huma.
+func readBody(r *http.Request) error {
+	if err := api.WantMedia(r, "application/json"); err != nil {
+		return err
+	}
+	b, err := api.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return api.DecodeJSON(b, new(map[string]any))
+}
+
 // register adds an operation that needs a credential.
 func register[I, O any](e *edge, op huma.Operation, do func(context.Context, sender.Principal, *I) (*O, error)) {
-	op.MaxBodyBytes = api.MaxBody
-	op.BodyReadTimeout = -1 // the server has one for everything
-	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
+	op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
+	if op.Method == http.MethodPost {
+		op.MaxBodyBytes = -1 // it was read already
+		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
 	huma.Register(e.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		p, ok := ctx.Value(principalKey{}).(sender.Principal)
 		if !ok {
@@ -176,7 +214,7 @@ func notFound(noun string) error {
 	return sender.Errorf(sender.NotFound, "", "The requested %s was not found.", noun)
 }
 
-// schemaOf makes the schema of a type for what is documented by hand.
+// schemaOf makes the schema of a named type for what is documented by hand.
 func (e *edge) schemaOf(v any) map[string]*huma.MediaType {
 	return map[string]*huma.MediaType{"application/json": {Schema: e.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v), true, "")}}
 }
@@ -201,20 +239,18 @@ func (e *edge) documentToken() {
 			"client_secret": {Type: huma.TypeString},
 		},
 	}
-	token := struct {
-		AccessToken string `json:"access_token"`
-		TokenType   string `json:"token_type"`
-		ExpiresIn   int    `json:"expires_in"`
-	}{}
+	refused := e.schemaOf(api.TokenError{})
 	e.huma.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "get-token", Method: http.MethodPost, Path: "/v1/token", Tags: []string{"Credentials"}, Summary: "Get an access token",
 		Description: "Client credentials of RFC 6749, section 4.4, as HTTP Basic or in the form. Errors are those of its section 5.2.",
 		Security:    []map[string][]string{{}},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: form}}},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "An access token.", Content: e.schemaOf(token)},
-			"400": {Description: "invalid_request or unsupported_grant_type."},
-			"401": {Description: "invalid_client."},
+			"200": {Description: "An access token.", Content: e.schemaOf(api.Token{})},
+			"400": {Description: "invalid_request or unsupported_grant_type.", Content: refused},
+			"401": {Description: "invalid_client.", Content: refused},
+			"413": {Description: "invalid_request.", Content: refused},
+			"500": {Description: "server_error.", Content: refused},
 		},
 	})
 }

@@ -24,7 +24,7 @@ type tenantNew struct {
 	Name         string             `json:"name"`
 	Type         sender.AccountType `json:"type,omitzero" doc:"SANDBOX or PRODUCTION."`
 	Geography    string             `json:"geography,omitzero"`
-	Regions      []string           `json:"regions,omitempty" doc:"Instead of those of the geography."`
+	Regions      []string           `json:"regions,omitempty" nullable:"true" doc:"Instead of those of the geography."`
 	RecordSet    sender.RecordSet   `json:"recordSet,omitzero" doc:"per-region or shared."`
 	FromPolicy   sender.FromPolicy  `json:"fromPolicy,omitzero" doc:"address or domain."`
 	Limits       limitsBody         `json:"limits,omitzero"`

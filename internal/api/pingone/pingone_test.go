@@ -532,6 +532,7 @@ func TestBadRequestsAreToldInTheDialectsWords(t *testing.T) {
 	}{
 		{"empty body", "", "application/json", 400, "INVALID_REQUEST", "", ""},
 		{"broken", `{"domainName":`, "application/json", 400, "INVALID_REQUEST", "", ""},
+		{"null for an object", "null", "application/json", 400, "INVALID_REQUEST", "", ""},
 		{"not an object", `["x"]`, "application/json", 400, "INVALID_REQUEST", "", ""},
 		{"trailing garbage", `{"domainName":"a.example.org"}x`, "application/json", 400, "INVALID_REQUEST", "", ""},
 		{"two values", `{"domainName":"a.example.org"}{}`, "application/json", 400, "INVALID_REQUEST", "", ""},
@@ -597,11 +598,13 @@ func TestLogHoldsNoSecretsAndNoPeople(t *testing.T) {
 	h.call("GET", h.domains()+"/"+person+"@mail.example.org", "").Want(404)
 	h.call("POST", h.addresses(d.ID), createAddress(person+"@elsewhere.example")).Want(400)
 	h.call("POST", h.addresses(d.ID), `{"emailAddress":{"`+person+`":1}}`).Want(400)
+	h.call("POST", h.addresses(d.ID), `{"`+person+`":1,"`+person+`":1}`).Want(400)
 	h.call("POST", path, `{"verificationCode":"`+code+`x"}`, "Content-Type", "application/vnd.pingidentity.trustedEmail.activate+json").Want(400)
 	h.call("POST", path, `{"verificationCode":"`+code+`"}`, "Content-Type", "application/vnd.pingidentity.trustedEmail.activate+json").Want(201)
 	apitest.Call(t, h.server, token, "GET", h.base, "").Want(200)
 	login(t, h, string(h.tenant.ID), "grant_type=client_credentials&client_id="+string(c.ID)+"&client_secret="+string(secret), "").Want(200)
 	login(t, h, string(h.tenant.ID), "grant_type=client_credentials&client_id="+string(c.ID)+"&client_secret=x"+string(secret), "").Want(401)
+	login(t, h, string(h.tenant.ID), person+"=1&"+person+"=2", "").Want(400)
 	h.Log.Info("a careless line", "secret", secret, "token", token)
 
 	log := h.Logged()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/api/apitest"
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/sender"
@@ -67,30 +68,36 @@ func TestTokenErrorsAreThoseOfOAuth(t *testing.T) {
 	for _, c := range []struct {
 		name, env, form, authorization string
 		status                         int
-		code                           string
+		code, says                     string
 	}{
-		{"wrong secret", env, grant, basic(id, secret+"x"), 401, "invalid_client"},
-		{"unknown client", env, grant, basic(string(sender.NewID()), secret), 401, "invalid_client"},
-		{"no client", env, grant, "", 401, "invalid_client"},
-		{"another tenant's client", env, grant, basic(string(other.ID), string(os)), 401, "invalid_client"},
-		{"own client in another environment", string(other.Tenant), grant, basic(id, secret), 401, "invalid_client"},
-		{"no environment at all", "x", grant, basic(id, secret), 401, "invalid_client"},
-		{"not base64", env, grant, "Basic !", 401, "invalid_client"},
-		{"bearer", env, grant, "Bearer x", 401, "invalid_client"},
-		{"bad escapes", env, grant, basic(id, "%zz"), 401, "invalid_client"},
-		{"both ways at once", env, body, basic(id, secret), 400, "invalid_request"},
-		{"two ids", env, grant + "&client_id=x", basic(id, secret), 400, "invalid_request"},
-		{"a parameter twice", env, body + "&grant_type=x", "", 400, "invalid_request"},
-		{"no grant type", env, "client_id=" + id + "&client_secret=" + secret, "", 400, "invalid_request"},
-		{"wrong grant type", env, strings.Replace(body, "client_credentials", "password", 1), "", 400, "unsupported_grant_type"},
-		{"bad form", env, "%zz", "", 400, "invalid_request"},
+		{"wrong secret", env, grant, basic(id, secret+"x"), 401, "invalid_client", "secret is wrong"},
+		{"unknown client", env, grant, basic(string(sender.NewID()), secret), 401, "invalid_client", "unknown"},
+		{"no client", env, grant, "", 401, "invalid_client", "unknown"},
+		{"another tenant's client", env, grant, basic(string(other.ID), string(os)), 401, "invalid_client", "unknown"},
+		{"own client in another environment", string(other.Tenant), grant, basic(id, secret), 401, "invalid_client", "unknown"},
+		{"no environment at all", "x", grant, basic(id, secret), 401, "invalid_client", "unknown"},
+		{"not base64", env, grant, "Basic !", 401, "invalid_client", "unknown"},
+		{"bearer", env, grant, "Bearer x", 401, "invalid_client", "unknown"},
+		{"bad escapes", env, grant, basic(id, "%zz"), 401, "invalid_client", "unknown"},
+		{"both ways at once", env, body, basic(id, secret), 400, "invalid_request", "use one of the two"},
+		{"two ids", env, grant + "&client_id=x", basic(id, secret), 400, "invalid_request", "client_id"},
+		{"a parameter twice", env, body + "&grant_type=x", "", 400, "invalid_request", "more than once"},
+		{"no grant type", env, "client_id=" + id + "&client_secret=" + secret, "", 400, "invalid_request", "grant_type is missing"},
+		{"wrong grant type", env, strings.Replace(body, "client_credentials", "password", 1), "", 400, "unsupported_grant_type", "client_credentials"},
+		{"a hostile parameter", env, body + "&500 =1&500 =2", "", 400, "invalid_request", "more than once"},
+		{"too large", env, body + "&x=" + strings.Repeat("x", api.MaxBody), "", 413, "invalid_request", "too large"},
+		{"bad form", env, "%zz", "", 400, "invalid_request", "form-encoded"},
 	} {
 		r := login(t, h, c.env, c.form, c.authorization)
-		if r.Status != c.status || r.String("error") != c.code || r.Header.Get("Cache-Control") != "no-store" {
+		if r.Status != c.status || r.String("error") != c.code || !strings.Contains(r.String("error_description"), c.says) || r.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: status %d, %s", c.name, r.Status, r.Body)
 		}
 		if challenged := r.Header.Get("WWW-Authenticate") != ""; challenged != (c.status == 401 && c.authorization != "") {
 			t.Errorf("%s: WWW-Authenticate %q", c.name, r.Header.Get("WWW-Authenticate"))
+		}
+		// RFC 6749, section 5.2, has the characters of a description.
+		if strings.ContainsFunc(r.String("error_description"), func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+			t.Errorf("%s: the description is %q", c.name, r.String("error_description"))
 		}
 		// Found anywhere in the text, these make the SDK repeat the log-in.
 		for _, word := range []string{"429 ", "500 ", "501 ", "502 ", "503 ", "504 ", "unsupported authentication method"} {
@@ -99,7 +106,7 @@ func TestTokenErrorsAreThoseOfOAuth(t *testing.T) {
 			}
 		}
 	}
-	if r := apitest.Call(t, h.server, "", "POST", "/"+env+"/as/token", `{}`); r.Status != 400 || r.String("error") != "invalid_request" {
+	if r := apitest.Call(t, h.server, "", "POST", "/"+env+"/as/token", `{}`); r.Status != 400 || r.String("error") != "invalid_request" || !strings.Contains(r.String("error_description"), "application/x-www-form-urlencoded") {
 		t.Errorf("JSON: status %d, %s", r.Status, r.Body)
 	}
 }
