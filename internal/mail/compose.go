@@ -181,6 +181,9 @@ func checkBody(field, s string) error {
 // check refuses fields that Compose or a relay writes, by allowing only those
 // that neither does.
 func (h Header) check() error {
+	if h.Name == "" {
+		return problem("Headers", "a field has no name; give it one such as X-Id")
+	}
 	field := "Headers[" + cut(h.Name) + "]"
 	if len(h.Name) > maxHeaderName || strings.IndexFunc(h.Name, func(r rune) bool { return r != '-' && !isAlnum(r) }) >= 0 {
 		return problem(field, "a header name is at most %d letters, digits and hyphens", maxHeaderName)

@@ -190,6 +190,7 @@ func TestDraftLimits(t *testing.T) {
 		"reserved header":       {"Headers[Subject]", func(d *Draft) { d.Headers = []Header{{"Subject", "x"}} }},
 		"Bcc":                   {"Headers[bcc]", func(d *Draft) { d.Headers = []Header{{"bcc", "x@example.org"}} }},
 		"signature":             {"Headers[DKIM-Signature]", func(d *Draft) { d.Headers = []Header{{"DKIM-Signature", "x"}} }},
+		"no header name":        {"Headers", func(d *Draft) { d.Headers = []Header{{"", "x"}} }},
 		"colon in name":         {"Headers[X-A:B]", func(d *Draft) { d.Headers = []Header{{"X-A:B", "x"}} }},
 		"empty value":           {"Headers[X-A]", func(d *Draft) { d.Headers = []Header{{"X-A", " "}} }},
 		"list not ASCII":        {"Headers[List-Id]", func(d *Draft) { d.Headers = []Header{{"List-Id", "ü"}} }},

@@ -68,7 +68,6 @@ type Envelope struct{ From, To string }
 // transcript needs every reply.
 type Relay struct {
 	cfg   RelayConfig
-	host  string
 	slots chan struct{}
 	done  chan struct{}
 
@@ -147,7 +146,6 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 	}
 	return &Relay{
 		cfg:   cfg,
-		host:  host,
 		slots: make(chan struct{}, cfg.MaxConnections),
 		done:  make(chan struct{}),
 	}, nil

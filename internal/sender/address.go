@@ -38,34 +38,82 @@ type CodeState struct {
 	SentAt    time.Time `json:"sentAt,omitzero"`
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
 	Tries     int       `json:"tries,omitzero"` // wrong ones against this code
-	Day       time.Time `json:"day,omitzero"`   // the UTC day that Sent and Wrong count
-	Sent      int       `json:"sent,omitzero"`
+	Day       time.Time `json:"day,omitzero"`   // the UTC day that Resent and Wrong count
+	Resent    int       `json:"resent,omitzero"`
 	Wrong     int       `json:"wrong,omitzero"`
 }
+
+// maxMailbox is the longest addr-spec that fits into a path (RFC 5321, section
+// 4.5.3.1.3, whose 256 octets include the angle brackets).
+const maxMailbox = 254
 
 // ParseMailbox reads an addr-spec (RFC 5321, section 4.1.2) as it may be
 // trusted: one mailbox, an ASCII dot-atom for a local part, no display name,
 // comment, source route or quoting. It returns the canonical form, in lower
 // case with the domain in A-labels, and the domain.
 func ParseMailbox(field, s string) (canonical string, domain dnscheck.Name, err error) {
-	if s == "" {
-		return "", domain, Errorf(Required, field, "%s is missing: send an address such as noreply@mail.example.org.", field)
-	}
-	local, host, ok := strings.Cut(s, "@")
-	switch {
-	case !ok || strings.Contains(host, "@"):
-		return "", domain, Errorf(Invalid, field, "%s is not one email address; send it as local-part@domain, without a display name.", quote(s))
-	case strings.ContainsFunc(local, func(r rune) bool { return r > 126 }):
-		return "", domain, Errorf(Invalid, field, "The local part of %s is not ASCII; internationalized local parts (RFC 6531) are not supported.", quote(s))
-	case len(local) == 0 || len(local) > 64:
-		return "", domain, Errorf(Invalid, field, "The local part of %s must have 1 to 64 characters.", quote(s))
-	case !isDotAtom(local):
-		return "", domain, Errorf(Invalid, field, "The local part of %s may hold letters, digits, single dots inside and !#$%%&'*+-/=?^_`{|}~ only.", quote(s))
+	local, host, err := splitMailbox(field, s)
+	if err != nil {
+		return "", domain, err
 	}
 	if domain, err = dnscheck.ParseDomain(host); err != nil {
 		return "", domain, &Error{Kind: Invalid, Field: field, Detail: err.Error()}
 	}
-	return strings.ToLower(local) + "@" + domain.String(), domain, nil
+	canonical = strings.ToLower(local) + "@" + domain.String()
+	if len(canonical) > maxMailbox {
+		return "", domain, Errorf(Invalid, field, "%s is longer than the %d characters that an address can have.", quote(s), maxMailbox)
+	}
+	return canonical, domain, nil
+}
+
+// parseRecipient reads an addr-spec as mail may be sent to it and returns it as
+// it goes on the wire. Unlike a trusted address it may belong to a public suffix:
+// some of them have mailboxes.
+func parseRecipient(field, s string) (string, error) {
+	local, host, err := splitMailbox(field, s)
+	if err != nil {
+		return "", err
+	}
+	domain, err := dnscheck.ParseDomain(host)
+	if err != nil && strings.Contains(host, ".") {
+		if _, e := dnscheck.ParseDomain("x." + host); e == nil {
+			domain, err = dnscheck.ParseName(host)
+		}
+	}
+	if err != nil {
+		return "", &Error{Kind: Invalid, Field: field, Detail: err.Error()}
+	}
+	wire := local + "@" + domain.String()
+	if len(wire) > maxMailbox {
+		return "", Errorf(Invalid, field, "%s is longer than the %d characters that an address can have.", quote(s), maxMailbox)
+	}
+	return wire, nil
+}
+
+func splitMailbox(field, s string) (local, host string, err error) {
+	if s == "" {
+		return "", "", Errorf(Required, field, "%s is missing: send an address such as noreply@mail.example.org.", field)
+	}
+	local, host, ok := strings.Cut(s, "@")
+	switch {
+	case !ok || strings.Contains(host, "@"):
+		err = Errorf(Invalid, field, "%s is not one email address; send it as local-part@domain, without a display name.", quote(s))
+	case strings.ContainsFunc(local, func(r rune) bool { return r > 126 }):
+		err = Errorf(Invalid, field, "The local part of %s is not ASCII; internationalized local parts (RFC 6531) are not supported.", quote(s))
+	case len(local) == 0 || len(local) > 64:
+		err = Errorf(Invalid, field, "The local part of %s must have 1 to 64 characters.", quote(s))
+	case !isDotAtom(local):
+		err = Errorf(Invalid, field, "The local part of %s may hold letters, digits, single dots inside and !#$%%&'*+-/=?^_`{|}~ only.", quote(s))
+	}
+	return local, host, err
+}
+
+// onWire is an address as it goes into headers and envelopes: the local part as
+// it is spelled, since only its own host knows whether case matters there
+// (RFC 5321, section 2.4), and the domain in A-labels.
+func onWire(spelling string, domain dnscheck.Name) string {
+	local, _, _ := strings.Cut(spelling, "@")
+	return local + "@" + domain.String()
 }
 
 func isDotAtom(s string) bool {
@@ -127,11 +175,11 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		if n >= t.Limits.AddressesPerDomain {
 			return Errorf(Limit, "emailAddress", "%s has its %d addresses; delete one that is no longer used.", quote(d.Spelling), t.Limits.AddressesPerDomain)
 		}
-		now, err := tx.Domain(ctx, tenant, domain)
+		d, err := tx.Domain(ctx, tenant, domain)
 		if err != nil {
 			return err
 		}
-		if now.Facet(dnscheck.Environment, "").Status.Holds() {
+		if d.Facet(dnscheck.Environment, "").Status.Holds() {
 			a.Status, a.By, a.Code = Verified, ByEnvironmentRecord, CodeState{}
 		}
 		if err := tx.InsertAddress(ctx, a); err != nil {
@@ -149,7 +197,7 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		return Address{}, false, err
 	}
 	if created && a.Status == Pending {
-		s.Wake()
+		s.queued()
 	}
 	return a, created, nil
 }
@@ -226,13 +274,14 @@ func (s *Service) ResendCode(ctx context.Context, p Principal, tenant, domain, i
 		if wait := a.Code.SentAt.Add(set.ResendAfter); now.Before(wait) {
 			return tooSoon(wait, "A code was sent to this address less than %s ago", set.ResendAfter)
 		}
-		if a.Code.Day.Equal(day(now)) && a.Code.Sent > set.ResendPerDay { // the first mail is no resend
-			return tooSoon(day(now).Add(24*time.Hour), "%d codes were sent to this address today, the most there can be", a.Code.Sent)
+		if a.Code.Day.Equal(day(now)) && a.Code.Resent >= set.ResendPerDay {
+			return tooSoon(day(now).Add(24*time.Hour), "%d more codes were sent to this address today, the most there can be", a.Code.Resent)
 		}
 		code, err := s.newCode(t, &a, now)
 		if err != nil {
 			return err
 		}
+		a.Code.Resent++
 		a.UpdatedAt = now
 		if err := tx.UpdateAddress(ctx, a); err != nil {
 			return err
@@ -242,7 +291,7 @@ func (s *Service) ResendCode(ctx context.Context, p Principal, tenant, domain, i
 	if err != nil {
 		return Address{}, err
 	}
-	s.Wake()
+	s.queued()
 	return a, nil
 }
 
@@ -266,7 +315,7 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		set := s.settings.Code
 		c := &a.Code
 		if !c.Day.Equal(day(now)) {
-			c.Day, c.Sent, c.Wrong = day(now), 0, 0
+			c.Day, c.Resent, c.Wrong = day(now), 0, 0
 		}
 		// Compared in any case, so that a used-up code takes as long as a wrong one.
 		right = subtle.ConstantTimeCompare(c.Hash, s.codeHash(tenant, id, code)) == 1

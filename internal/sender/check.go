@@ -90,9 +90,11 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 	return s.learn(ctx, d, findings, asked)
 }
 
-// learn applies findings about d, which were asked for with its tokens of that
-// moment, to the domain as it is now. Findings about another epoch's tokens say
-// nothing and are dropped.
+// learn applies findings about asked, as the domain was before the DNS was, to
+// the domain as it is now. What they say of a facet that has moved meanwhile is
+// dropped: of another epoch's tokens it proves nothing, and a look that began
+// before the owner had published must not make a facet lapse that another look
+// has just verified.
 func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
 	var moved bool
@@ -106,48 +108,40 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 		}
 		now := s.now()
 		held := d.Proven()
+		current := slices.DeleteFunc(slices.Clone(findings), func(f dnscheck.Finding) bool {
+			was, is := asked.Facet(f.Purpose, f.Region), d.Facet(f.Purpose, f.Region)
+			return is.Epoch != was.Epoch || !is.Since.Equal(was.Since)
+		})
+		seen := make([]Observation, len(d.Facets))
 		moved = false
-		next := time.Time{}
 		for i, f := range d.Facets {
-			if f.Epoch != asked.Facet(f.Purpose, f.Region).Epoch {
+			own := findingsOf(current, f)
+			if seen[i] = Observe(own, byClient); len(own) == 0 {
 				continue
 			}
-			o := Observe(findingsOf(findings, f), byClient)
-			if len(findingsOf(findings, f)) > 0 {
-				var move *Move
-				d.Facets[i], move = Next(f, o, now, s.settings.Verify)
-				moved = moved || d.Facets[i].Status != f.Status
-				if move != nil {
-					if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, move.Event, d.ID, now,
-						"domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region, "stage", move.Stage)); err != nil {
-						return err
-					}
+			var move *Move
+			d.Facets[i], move = Next(f, seen[i], now, s.settings.Verify)
+			moved = moved || d.Facets[i].Status != f.Status
+			if move != nil {
+				if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, move.Event, d.ID, now,
+					"domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region, "stage", move.Stage)); err != nil {
+					return err
 				}
 			}
-			if at := NextCheck(d.Facets[i], o, now, s.settings.Verify); worthWatching(d, d.Facets[i]) && (next.IsZero() || at.Before(next)) {
-				next = at
-			}
 		}
-		known, err := s.keepFindings(ctx, tx, d, findings, now)
+		known, err := s.keepFindings(ctx, tx, d, current, now)
 		if err != nil {
 			return err
 		}
 		if byClient && known && !moved {
 			return nil // reading a status again and again must not write again and again
 		}
-		if next.IsZero() {
-			next = now.Add(s.settings.Verify.VerifiedEvery)
-		}
-		// A client's look may bring the next check nearer, never put it off: else whoever
-		// asks often enough would keep a proof from ever being found lost.
-		if at := now.Add(jitter(next.Sub(now))); !byClient || at.Before(d.NextCheck) {
-			d.NextCheck = at
-		}
+		d.NextCheck = s.nextCheck(d, seen, now, byClient)
 		switch proven := d.Proven(); {
-		case proven && d.ProvenAt.IsZero():
-			d.ProvenAt = now
-			fallthrough
 		case proven && !held:
+			if d.ProvenAt.IsZero() {
+				d.ProvenAt = now
+			}
 			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventDomainProven, d.ID, now, "domainName", d.Spelling)); err != nil {
 				return err
 			}
@@ -170,6 +164,33 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 		s.changes.Add(1)
 	}
 	return d, err
+}
+
+// nextCheck returns when a domain is worth looking at again after a look at it.
+// A client's may bring that nearer, for the facets it asked for, and never put
+// it off: else whoever asks often enough would keep a proof from ever being
+// found lost.
+func (s *Service) nextCheck(d Domain, seen []Observation, now time.Time, byClient bool) time.Time {
+	var next time.Time
+	for i, f := range d.Facets {
+		if !worthWatching(d, f) || byClient && !f.CheckedAt.Equal(now) { // not asked for
+			continue
+		}
+		if at := NextCheck(f, seen[i], now, s.settings.Verify); next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	switch {
+	case byClient && next.IsZero():
+		return d.NextCheck
+	case next.IsZero():
+		next = now.Add(s.settings.Verify.VerifiedEvery)
+	}
+	next = now.Add(jitter(next.Sub(now)))
+	if byClient && d.NextCheck.Before(next) {
+		return d.NextCheck
+	}
+	return next
 }
 
 // worthWatching: the environment record is optional and SPF proves nothing, so
@@ -284,21 +305,22 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 
 // renew replaces the tokens of facets that lapsed too long ago: a new epoch,
 // pending again.
-func (s *Service) renew(ctx context.Context, d Domain) (Domain, error) {
-	t, err := s.tenant(ctx, d.Tenant)
+func (s *Service) renew(ctx context.Context, old Domain) (Domain, error) {
+	t, err := s.tenant(ctx, old.Tenant)
 	if err != nil {
-		return d, err
+		return Domain{}, err
 	}
-	fresh, err := s.provider.Provision(ctx, t, d.Name)
+	fresh, err := s.provider.Provision(ctx, t, old.Name)
 	if err != nil {
-		return d, err
+		return Domain{}, err
 	}
+	var d Domain
 	err = s.store.Update(ctx, func(tx Tx) error {
-		if err := tx.LockDomain(ctx, d.Tenant, d.Name); err != nil {
+		if err := tx.LockDomain(ctx, old.Tenant, old.Name); err != nil {
 			return err
 		}
 		var err error
-		if d, err = tx.Domain(ctx, d.Tenant, d.ID); err != nil {
+		if d, err = tx.Domain(ctx, old.Tenant, old.ID); err != nil {
 			return err
 		}
 		now := s.now()
@@ -315,13 +337,19 @@ func (s *Service) renew(ctx context.Context, d Domain) (Domain, error) {
 				if r.Region != f.Region || k < 0 {
 					continue
 				}
-				if f.Purpose == dnscheck.Ownership {
+				switch f.Purpose {
+				case dnscheck.Ownership:
 					d.Tokens.Regions[j].Ownership = fresh.Regions[k].Ownership
-				} else {
+				case dnscheck.DKIM:
 					d.Tokens.Regions[j].DKIM = fresh.Regions[k].DKIM
 				}
 			}
 			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventFacetRenewed, d.ID, now, "domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region)); err != nil {
+				return err
+			}
+		}
+		if d.Proven() { // by something else; where not, the keys are made when it is
+			if err := tx.Enqueue(ctx, Task{Kind: TaskKeys, Tenant: d.Tenant, Object: d.ID}); err != nil {
 				return err
 			}
 		}

@@ -29,11 +29,11 @@ func (s *Service) newCode(t Tenant, a *Address, now time.Time) (string, error) {
 	code := string(b[:])
 	old := a.Code
 	if !old.Day.Equal(day(now)) {
-		old.Sent, old.Wrong = 0, 0
+		old.Resent, old.Wrong = 0, 0
 	}
 	a.Code = CodeState{
 		Hash: s.codeHash(t.ID, a.ID, code), SentAt: now, ExpiresAt: now.Add(s.settings.Code.Life),
-		Day: day(now), Sent: old.Sent + 1, Wrong: old.Wrong,
+		Day: day(now), Resent: old.Resent, Wrong: old.Wrong,
 	}
 	return code, nil
 }
@@ -54,7 +54,7 @@ func (s *Service) keyed(parts ...string) []byte {
 
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// sendCode queues the mail with a code. The recipient's daily cap counts over
+// sendCode queues the mail with a code; whoever commits it calls queued. The recipient's daily cap counts over
 // all tenants: else this would be a tool to bury somebody in mail.
 func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, code string) error {
 	if s.full() {
@@ -70,11 +70,11 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	}
 	from := s.provider.SystemSender()
 	m := Message{
-		ID: NewID(), Tenant: a.Tenant, Kind: KindCode, From: from.Address, To: a.Mailbox, State: Queued,
+		ID: NewID(), Tenant: a.Tenant, Kind: KindCode, From: from.Address, To: onWire(a.Spelling, a.Domain), State: Queued,
 		NextAttemptAt: now, CreatedAt: now, ExpiresAt: a.Code.ExpiresAt, Actor: p.Credential,
 	}
 	m.Body, err = s.provider.Compose(Draft{
-		Message: m.ID, From: from, To: Mailbox{Address: a.Spelling}, At: now,
+		Message: m.ID, From: from, To: Mailbox{Address: m.To}, At: now,
 		Subject: "Your verification code",
 		Text: fmt.Sprintf("Somebody asked to send mail from %s.\n\nVerification code: %s\n\nThe code is valid until %s. If you did not expect this mail, ignore it: nothing will be sent in your name.\n",
 			a.Spelling, code, a.Code.ExpiresAt.Format("2 January 2006 15:04 MST")),

@@ -2,7 +2,11 @@ package sender
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,40 +24,82 @@ func (s *Service) Wake() {
 // is sending, gives back what it has claimed, and returns. It never stops for
 // an error of the store: it waits and goes on.
 //
+//	claim a batch under a lease -> workers, each: decide, sign, StartAttempt, SMTP, record
+//	     |                                                                        |
+//	     +-- renewed every third of Lease, as long as a message of it is here ----+
+//
 // One dispatcher a process. What an earlier process of an exclusive store had
 // claimed is released at once, what other nodes had claimed when their lease
 // ends.
 func (s *Service) RunDispatcher(ctx context.Context) error {
-	work := make(chan Message)
-	var workers sync.WaitGroup
+	d := dispatcher{Service: s, work: make(chan claimed), held: make(map[string]int)}
 	for range s.settings.Send.Workers {
-		workers.Go(func() {
-			for m := range work {
-				s.send(ctx, m)
+		d.workers.Go(func() {
+			for m := range d.work {
+				d.send(ctx, m.Message, m.lease)
+				d.drop(m.lease, 1)
 			}
 		})
 	}
-	defer workers.Wait()
-	defer close(work)
-
-	s.release(ctx, s.store.Exclusive())
-	s.measureDepth(ctx)
+	d.release(ctx, s.store.Exclusive())
+	d.measureDepth(ctx)
 	keep := time.NewTicker(s.settings.Send.Lease / 3)
 	defer keep.Stop()
-	var batch []Message // claimed, not yet taken by a worker
+	d.run(ctx, keep.C)
+	close(d.work)
+	// What is being sent may take longer than a lease; without it, another node
+	// would send the same.
+	ended := make(chan struct{})
+	go func() {
+		d.workers.Wait()
+		close(ended)
+	}()
 	for {
-		wait := s.settings.Send.Tick
+		select {
+		case <-keep.C:
+			d.renewLeases(context.WithoutCancel(ctx))
+		case <-ended:
+			return nil
+		}
+	}
+}
+
+// dispatcher is one RunDispatcher.
+type dispatcher struct {
+	*Service
+	work    chan claimed
+	workers sync.WaitGroup
+	batches int // claimed so far
+
+	mu   sync.Mutex
+	held map[string]int // by lease: how many of its messages this process has not done with
+}
+
+// claimed is a message with the lease it is held by. Each batch has a lease of
+// its own: one for the whole process would be prolonged for ever for what the
+// process has lost sight of, and would let a worker whose message was released
+// and claimed again write over what the second one does.
+type claimed struct {
+	Message
+	lease string
+}
+
+// run hands what is due to the workers.
+func (d *dispatcher) run(ctx context.Context, keep <-chan time.Time) {
+	var batch []claimed // not yet taken by a worker
+	for {
+		wait := d.settings.Send.Tick
 		if len(batch) == 0 {
-			if wait = s.untilDue(ctx); wait <= 0 {
+			if wait = d.untilDue(ctx); wait <= 0 {
 				var err error
-				if batch, err = s.claim(ctx); err != nil && ctx.Err() == nil {
-					s.log.Error("the queue of outgoing mail can't be read; trying again", "error", err)
+				if batch, err = d.claim(ctx); err != nil && ctx.Err() == nil {
+					d.log.Error("the queue of outgoing mail can't be read; trying again", "error", err)
 				}
-				wait = s.settings.Send.Tick
+				wait = d.settings.Send.Tick
 			}
 		}
-		var next Message
-		offer, idle := work, s.wake
+		var next claimed
+		offer, idle := d.work, d.wake
 		if len(batch) > 0 {
 			next, idle = batch[0], nil
 		} else {
@@ -64,102 +110,146 @@ func (s *Service) RunDispatcher(ctx context.Context) error {
 			batch = batch[1:]
 		case <-idle:
 		case <-time.After(wait):
-		case <-keep.C: // workers may be busy for minutes: their leases must not run out
-			s.renewLeases(ctx)
-			s.release(ctx, false)
-			s.measureDepth(ctx)
+		case <-keep: // workers may be busy for minutes: their leases must not run out
+			d.renewLeases(ctx)
+			d.release(ctx, false)
+			d.measureDepth(ctx)
 		case <-ctx.Done():
-			s.giveBack(ctx, batch)
-			return nil
+			d.giveBack(ctx, batch)
+			return
 		}
 	}
 }
 
 // untilDue returns how long nothing is due, at most a tick: other nodes queue
 // mail as well, and tell this one only through the job engine.
-func (s *Service) untilDue(ctx context.Context) time.Duration {
-	due, err := s.store.NextDue(ctx)
+func (d *dispatcher) untilDue(ctx context.Context) time.Duration {
+	due, err := d.store.NextDue(ctx)
 	if err != nil || due.IsZero() {
-		return s.settings.Send.Tick // claiming would fail alike; the next look tells
+		return d.settings.Send.Tick // claiming would fail alike; the next look tells
 	}
-	return min(due.Sub(s.now()), s.settings.Send.Tick)
+	return min(due.Sub(d.now()), d.settings.Send.Tick)
 }
 
 // claim leases a batch; two for each worker, so that none waits for the store.
-func (s *Service) claim(ctx context.Context) (batch []Message, err error) {
-	now := s.now()
-	err = s.store.Update(ctx, func(tx Tx) error {
-		batch, err = tx.ClaimMessages(ctx, s.owner, now, now.Add(s.settings.Send.Lease), 2*s.settings.Send.Workers)
+func (d *dispatcher) claim(ctx context.Context) ([]claimed, error) {
+	d.batches++
+	lease := d.owner + "/" + strconv.Itoa(d.batches)
+	now := d.now()
+	var ms []Message
+	err := d.store.Update(ctx, func(tx Tx) (err error) {
+		ms, err = tx.ClaimMessages(ctx, lease, now, now.Add(d.settings.Send.Lease), 2*d.settings.Send.Workers)
 		return err
 	})
-	return batch, err
+	if err != nil || len(ms) == 0 {
+		return nil, err // should it have been committed all the same, the lease runs out
+	}
+	d.mu.Lock()
+	d.held[lease] = len(ms)
+	d.mu.Unlock()
+	batch := make([]claimed, len(ms))
+	for i, m := range ms {
+		batch[i] = claimed{m, lease}
+	}
+	return batch, nil
+}
+
+// drop is told that n messages of a lease are done with, well or not.
+func (d *dispatcher) drop(lease string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held[lease] -= n; d.held[lease] <= 0 {
+		delete(d.held, lease)
+	}
 }
 
 // giveBack queues claimed messages again that nobody has begun to send.
-func (s *Service) giveBack(ctx context.Context, batch []Message) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+func (d *dispatcher) giveBack(ctx context.Context, batch []claimed) {
+	if len(batch) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWord)
 	defer cancel()
-	err := s.store.Update(ctx, func(tx Tx) error {
+	err := d.store.Update(ctx, func(tx Tx) error {
 		for _, m := range batch {
 			m.State = Queued
-			if err := tx.UpdateMessage(ctx, s.owner, m); err != nil && KindOf(err) != Conflict {
+			if err := tx.UpdateMessage(ctx, m.lease, m.Message); err != nil && KindOf(err) != Conflict {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		s.log.Warn("claimed mail could not be given back; it is sent when its lease ends", "messages", len(batch), "error", err)
+		d.log.Warn("claimed mail could not be given back; it is sent when its lease ends", "messages", len(batch), "error", err)
+	}
+	for _, m := range batch {
+		d.drop(m.lease, 1)
 	}
 }
 
-func (s *Service) renewLeases(ctx context.Context) {
-	err := s.store.Update(ctx, func(tx Tx) error {
-		return tx.RenewLeases(ctx, s.owner, s.now().Add(s.settings.Send.Lease))
-	})
-	if err != nil && ctx.Err() == nil {
-		s.log.Warn("leases of outgoing mail could not be renewed", "error", err)
+func (d *dispatcher) renewLeases(ctx context.Context) {
+	d.mu.Lock()
+	leases := slices.Sorted(maps.Keys(d.held)) // in one order, so that nobody waits in a circle
+	d.mu.Unlock()
+	if len(leases) == 0 {
+		return
 	}
-}
-
-// release ends leases of processes that are gone.
-func (s *Service) release(ctx context.Context, all bool) {
-	err := s.store.Update(ctx, func(tx Tx) error {
-		doubtful, err := tx.ReleaseMessages(ctx, s.owner, s.now(), all)
-		if err != nil {
-			return err
-		}
-		for _, m := range doubtful {
-			if err := tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, s.now(), "why", "the sending process ended before the outcome was recorded")); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, d.settings.Send.Lease/3)
+	defer cancel()
+	err := d.store.Update(ctx, func(tx Tx) error {
+		until := d.now().Add(d.settings.Send.Lease)
+		for _, lease := range leases {
+			if err := tx.RenewLeases(ctx, lease, until); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
-		s.log.Warn("leases of outgoing mail could not be released", "error", err)
+		d.log.Warn("leases of outgoing mail could not be renewed", "error", err)
 	}
 }
 
-func (s *Service) measureDepth(ctx context.Context) {
-	if n, err := s.store.QueueDepth(ctx, s.settings.Send.QueueLimit); err == nil {
-		s.depth.Store(int64(n))
+// release ends leases of processes that are gone; all of them where nobody but
+// this process, which holds none yet, can have any.
+func (d *dispatcher) release(ctx context.Context, all bool) {
+	err := d.store.Update(ctx, func(tx Tx) error {
+		now := d.now()
+		doubtful, err := tx.ReleaseMessages(ctx, now, all)
+		if err != nil {
+			return err
+		}
+		for _, m := range doubtful {
+			if err := tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, now, "why", "the sending process ended before the outcome was recorded")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("leases of outgoing mail could not be released", "error", err)
+	}
+}
+
+func (d *dispatcher) measureDepth(ctx context.Context) {
+	if n, err := d.store.QueueDepth(ctx, d.settings.Send.QueueLimit); err == nil {
+		d.depth.Store(int64(n))
 	}
 }
 
 // send makes one attempt at one claimed message. It is not interrupted by the
 // end of ctx: an attempt that began is finished and recorded.
-func (s *Service) send(ctx context.Context, m Message) {
-	ctx = context.WithoutCancel(ctx)
-	log := s.log.With("tenant", m.Tenant, "message", m.ID)
-	now := s.now()
+func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
+	log := d.log.With("tenant", m.Tenant, "message", m.ID)
+	sending := context.WithoutCancel(ctx)
+	now := d.now()
 	if !now.Before(m.ExpiresAt) {
-		s.finish(ctx, m, MessageExpired, "it could not be delivered in its time", nil)
+		d.finish(ctx, m, lease, MessageExpired, "it could not be delivered in its time", nil)
 		return
 	}
-	o, signed, err := s.prepare(ctx, m)
+	o, signed, err := d.prepare(sending, m)
 	if e := asRefused(err); e != nil {
-		s.finish(ctx, m, MessageRefused, string(e.Reason), nil)
+		d.finish(ctx, m, lease, MessageRefused, string(e.Reason), nil)
 		return
 	}
 	m.Attempts++
@@ -167,20 +257,22 @@ func (s *Service) send(ctx context.Context, m Message) {
 	if err != nil {
 		log.Error("a message can't be signed; it is tried again", "error", err)
 		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "sign", Text: "the message could not be signed"}
-		s.conclude(ctx, m, attempt)
+		d.conclude(ctx, m, lease, attempt)
 		return
 	}
 	// What is not recorded as begun before the network is touched could be sent
 	// twice without anybody knowing.
-	err = s.store.Update(ctx, func(tx Tx) error { return tx.StartAttempt(ctx, s.owner, attempt) })
-	if err != nil {
-		if KindOf(err) != Conflict { // Conflict: another node has it now
-			log.Error("an attempt could not be recorded, and is not made", "error", err)
-		}
+	err = d.update(ctx, func(ctx context.Context, tx Tx) error { return tx.StartAttempt(ctx, lease, attempt) })
+	switch {
+	case KindOf(err) == Conflict: // the lease ran out, and somebody else has it now
 		return
+	case err != nil:
+		log.Error("an attempt could not be recorded, and is not made", "error", err)
+		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "start", Text: "the attempt could not be recorded, and was not made"}
+	default:
+		attempt.Delivery = d.provider.Deliver(sending, o, signed)
 	}
-	attempt.Delivery = s.provider.Deliver(ctx, o, signed)
-	s.conclude(ctx, m, attempt)
+	d.conclude(ctx, m, lease, attempt)
 }
 
 // prepare asks the trust rule again, since proofs are lost while mail waits, and signs.
@@ -209,72 +301,124 @@ func asRefused(err error) *Error {
 }
 
 // conclude records an attempt and what follows from it.
-func (s *Service) conclude(ctx context.Context, m Message, a Attempt) {
-	a.FinishedAt = s.now()
+func (d *dispatcher) conclude(ctx context.Context, m Message, lease string, a Attempt) {
+	a.FinishedAt = d.now()
 	if a.Outcome == InDoubt {
 		m.InDoubt++
 	}
 	switch {
 	case a.Outcome == Delivered:
-		s.finish(ctx, m, Sent, "", &a)
+		d.finish(ctx, m, lease, Sent, "", &a)
 		return
 	case a.Outcome == PermFailed:
-		s.finish(ctx, m, MessageFailed, a.Text, &a)
+		d.finish(ctx, m, lease, MessageFailed, a.Text, &a)
 		return
 	case a.Outcome == InDoubt && m.Once:
-		s.finish(ctx, m, MessageUnknown, a.Text, &a)
+		d.finish(ctx, m, lease, MessageUnknown, a.Text, &a)
 		return
 	}
-	m.NextAttemptAt = a.FinishedAt.Add(s.settings.Send.backOff(m.Attempts))
+	m.NextAttemptAt = a.FinishedAt.Add(d.settings.Send.backOff(m.Attempts))
 	if !m.NextAttemptAt.Before(m.ExpiresAt) {
-		s.finish(ctx, m, MessageExpired, a.Text, &a)
+		d.finish(ctx, m, lease, MessageExpired, a.Text, &a)
 		return
 	}
 	m.State, m.Reason = Queued, a.Text
-	s.record(ctx, m, &a, func(tx Tx) error {
-		return tx.Enqueue(ctx, Task{Kind: TaskDispatch, Due: m.NextAttemptAt})
-	})
-	s.Wake() // so that the dispatcher knows when to look next
+	d.record(ctx, m, lease, &a, "")
+	d.Wake() // so that the dispatcher knows when to look next
 }
 
 // finish ends a message's way; a is nil where the network was not touched.
-func (s *Service) finish(ctx context.Context, m Message, state MessageState, reason string, a *Attempt) {
-	m.State, m.Reason, m.DoneAt, m.Body = state, reason, s.now(), nil
+func (d *dispatcher) finish(ctx context.Context, m Message, lease string, state MessageState, reason string, a *Attempt) {
+	m.State, m.Reason, m.DoneAt, m.Body = state, reason, d.now(), nil
+	// Sent has nothing to tell; of unknown the attempt in doubt tells.
 	event := map[MessageState]EventType{
 		MessageFailed: EventMessageFailed, MessageExpired: EventMessageExpired, MessageRefused: EventMessageRefused,
 	}[state]
-	s.record(ctx, m, a, func(tx Tx) error {
-		if event == "" { // sent: nothing to tell; unknown: the attempt in doubt told it
-			return nil
-		}
-		return tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, event, m.ID, m.DoneAt, "reason", reason))
-	})
-	if s.depth.Add(-1) < 0 {
-		s.depth.Store(0)
-	}
+	d.record(ctx, m, lease, a, event)
+	d.left()
 }
 
-// record writes the message as it is now. What can't be written is not lost:
-// the lease runs out, and the attempt is then in doubt.
-func (s *Service) record(ctx context.Context, m Message, a *Attempt, more func(Tx) error) {
-	err := s.store.Update(ctx, func(tx Tx) error {
+// update is an Update that the end of ctx does not interrupt, and that does not
+// wait for ever either.
+func (d *dispatcher) update(ctx context.Context, do func(context.Context, Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	return d.store.Update(ctx, func(tx Tx) error { return do(ctx, tx) })
+}
+
+const (
+	// recordFor is how long an outcome is kept while the store can't take it. The
+	// end of it makes an attempt in doubt of one that was known; going on for ever
+	// would take a worker away for what may be wrong with this one message.
+	recordFor = 5 * time.Minute
+	// lastWord is the same for a process that is told to end.
+	lastWord = 5 * time.Second
+)
+
+// record writes the message as it is now, with the attempt and an event where
+// there are any, and tries again while the store is out of order. What can't be
+// written in the end is not lost: the lease runs out, and the attempt is then in
+// doubt.
+func (d *dispatcher) record(ctx context.Context, m Message, lease string, a *Attempt, event EventType) {
+	write := func(ctx context.Context, tx Tx) error {
 		if a != nil {
 			if err := tx.FinishAttempt(ctx, *a); err != nil {
 				return err
 			}
 			if a.Outcome == InDoubt {
-				if err := tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, a.FinishedAt, "stage", a.Stage, "why", a.Text)); err != nil {
+				if err := tx.InsertEvent(ctx, attemptEvent(m, EventMessageInDoubt, a, a.FinishedAt)); err != nil {
 					return err
 				}
 			}
 		}
-		if err := tx.UpdateMessage(ctx, s.owner, m); err != nil {
+		if err := tx.UpdateMessage(ctx, lease, m); err != nil {
 			return err
 		}
-		return more(tx)
-	})
-	if err != nil && KindOf(err) != Conflict {
-		s.log.Error("the outcome of an attempt could not be recorded", "tenant", m.Tenant, "message", m.ID, "error", err)
+		if m.State == Queued {
+			return tx.Enqueue(ctx, Task{Kind: TaskDispatch, Due: m.NextAttemptAt})
+		}
+		if event == "" {
+			return nil
+		}
+		return tx.InsertEvent(ctx, attemptEvent(m, event, a, m.DoneAt))
+	}
+	began := time.Now()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := d.update(ctx, write)
+		if err == nil || KindOf(err) == Conflict { // Conflict: somebody else has it now
+			return
+		}
+		log := d.log.With("tenant", m.Tenant, "message", m.ID, "error", err)
+		most := recordFor
+		if ctx.Err() != nil {
+			most = lastWord
+		}
+		if time.Since(began) >= most {
+			log.Error("the outcome of an attempt could not be recorded; the message waits for the end of its lease")
+			return
+		}
+		log.Warn("the outcome of an attempt could not be recorded; trying again")
+		time.Sleep(wait)
+	}
+}
+
+// attemptEvent tells what became of a message, and not in the next hop's words,
+// which often name the recipient: those are in the message and its attempts.
+func attemptEvent(m Message, t EventType, a *Attempt, at time.Time) Event {
+	data := []string{"reason", m.Reason}
+	if a != nil {
+		data = []string{"stage", a.Stage}
+		if a.Code != 0 {
+			data = append(data, "code", strings.TrimSpace(strconv.Itoa(a.Code)+" "+a.Enhanced))
+		}
+	}
+	return newEvent(Principal{}, m.Tenant, t, m.ID, at, data...)
+}
+
+// left takes one message off the count of those that wait.
+func (s *Service) left() {
+	if s.depth.Add(-1) < 0 {
+		s.depth.Store(0)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
 )
 
 // Mailbox is an author or recipient: a display name and an addr-spec
@@ -98,6 +100,13 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if len(n.IdempotencyKey) > 256 {
 		return Message{}, Decision{}, Errorf(Invalid, "Idempotency-Key", "The Idempotency-Key is longer than 256 characters.")
 	}
+	from, domain, err := ParseMailbox("from", n.From.Address)
+	if err != nil {
+		return Message{}, Decision{}, err
+	}
+	if err := s.bound(ctx, p, tenant, domain); err != nil {
+		return Message{}, Decision{}, err
+	}
 	if n.IdempotencyKey != "" {
 		old, err := s.store.MessageByKey(ctx, tenant, n.IdempotencyKey)
 		if err == nil {
@@ -107,12 +116,16 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 			return Message{}, Decision{}, err
 		}
 	}
-	from, _, err := ParseMailbox("from", n.From.Address)
-	if err != nil {
+	n.From.Address = onWire(n.From.Address, domain)
+	if n.To.Address, err = parseRecipient("to", n.To.Address); err != nil {
 		return Message{}, Decision{}, err
 	}
-	if _, _, err = ParseMailbox("to", n.To.Address); err != nil {
-		return Message{}, Decision{}, err
+	if n.ReplyTo != nil {
+		reply := *n.ReplyTo
+		if reply.Address, err = parseRecipient("replyTo", reply.Address); err != nil {
+			return Message{}, Decision{}, err
+		}
+		n.ReplyTo = &reply
 	}
 	if n.Region != "" && !slices.Contains(t.Regions, n.Region) {
 		return Message{}, Decision{}, Errorf(Invalid, "region", "%s is not a region of this tenant; use one of %s.", quote(n.Region), strings.Join(t.Regions, ", "))
@@ -126,9 +139,6 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	decision, err := s.decideSoon(ctx, t, from, n.Region)
 	if err != nil {
 		return Message{}, Decision{}, err
-	}
-	if p.Domain != "" && decision.Domain != p.Domain {
-		return Message{}, Decision{}, Errorf(Denied, "from", "This credential is bound to another domain than that of %s.", quote(n.From.Address))
 	}
 	if !decision.Allow {
 		return Message{}, decision, Refusal(decision.Reason, n.From.Address)
@@ -158,9 +168,30 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if err != nil {
 		return Message{}, decision, err
 	}
+	s.queued()
+	return m, decision, nil
+}
+
+// bound keeps a credential that is bound to one domain to the authors of that
+// domain.
+func (s *Service) bound(ctx context.Context, p Principal, tenant ID, author dnscheck.Name) error {
+	if p.Domain == "" {
+		return nil
+	}
+	d, err := s.store.Domain(ctx, tenant, p.Domain)
+	if err != nil && KindOf(err) != NotFound {
+		return err
+	}
+	if err != nil || d.Name != author {
+		return Errorf(Denied, "from", "This credential is bound to another domain than %s.", quote(author.String()))
+	}
+	return nil
+}
+
+// queued tells that one more message waits.
+func (s *Service) queued() {
 	s.depth.Add(1)
 	s.Wake()
-	return m, decision, nil
 }
 
 func (s *Service) repeated(old Message, n NewMessage) (Message, Decision, error) {
@@ -233,8 +264,11 @@ func (s *Service) Explain(ctx context.Context, p Principal, tenant ID, from, reg
 	if err != nil {
 		return Decision{}, err
 	}
-	canonical, _, err := ParseMailbox("from", from)
+	canonical, domain, err := ParseMailbox("from", from)
 	if err != nil {
+		return Decision{}, err
+	}
+	if err := s.bound(ctx, p, tenant, domain); err != nil {
 		return Decision{}, err
 	}
 	return s.decide(ctx, s.store, t, canonical, region)
@@ -249,13 +283,19 @@ func (s *Service) Message(ctx context.Context, p Principal, tenant, id ID) (Mess
 	if err != nil {
 		return Message{}, nil, err
 	}
+	if p.Domain != "" {
+		if _, author, err := ParseMailbox("from", m.From); err != nil || s.bound(ctx, p, tenant, author) != nil {
+			return Message{}, nil, notFound("message")
+		}
+	}
 	as, err := s.store.Attempts(ctx, tenant, id)
 	return m, as, err
 }
 
-// Messages lists a tenant's messages, oldest first, without bodies.
+// Messages lists a tenant's messages, oldest first, without bodies. Denied to a
+// credential that is bound to one domain.
 func (s *Service) Messages(ctx context.Context, p Principal, tenant ID, page Page) ([]Message, error) {
-	if _, err := s.Authorize(ctx, p, tenant, RoleReader); err != nil {
+	if err := s.authorizeWhole(ctx, p, tenant); err != nil {
 		return nil, err
 	}
 	return s.store.Messages(ctx, tenant, page)

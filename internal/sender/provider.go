@@ -17,7 +17,8 @@ type Checker interface {
 // records they make, signs and sends.
 type Provider interface {
 	// Provision returns fresh tokens, never given out before, for a domain of the
-	// tenant. It is called outside any transaction.
+	// tenant. It is called outside any transaction. A name below which not every
+	// record can be made, since it is too long, is Invalid on "domainName".
 	Provision(ctx context.Context, t Tenant, name dnscheck.Name) (Tokens, error)
 
 	// Records lists what the owner has to publish, in a stable order. It is pure.
@@ -74,7 +75,7 @@ type Delivery struct {
 	Code       int    // SMTP reply code (RFC 5321, section 4.2); 0 if none came
 	Enhanced   string // enhanced status code (RFC 3463); may be empty
 	Text       string // the reply's text or what failed, for people
-	Stage      string // connect, tls, auth, mail, rcpt, data, end-of-data
+	Stage      string // connect, tls, auth, mail, rcpt, data, end-of-data; of the core: sign, start
 	Transcript []byte // JSON lines of the dialogue, without credentials and body
 }
 

@@ -82,9 +82,10 @@ func (s *Service) tenant(ctx context.Context, id ID) (Tenant, error) {
 	return t, err
 }
 
-// Events lists a tenant's audit log in the order of writing.
+// Events lists a tenant's audit log in the order of writing. Denied to a
+// credential that is bound to one domain.
 func (s *Service) Events(ctx context.Context, p Principal, tenant ID, page Page) ([]Event, error) {
-	if _, err := s.Authorize(ctx, p, tenant, RoleReader); err != nil {
+	if err := s.authorizeWhole(ctx, p, tenant); err != nil {
 		return nil, err
 	}
 	return s.store.Events(ctx, tenant, page)

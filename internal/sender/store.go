@@ -99,7 +99,8 @@ type Tx interface {
 	InsertMessage(ctx context.Context, m Message) error
 	// ClaimMessages leases queued messages that are due to this owner, at most so
 	// many, in turns between tenants so that none starves the others, and returns
-	// them with their bodies. A claimed message has the state Sending.
+	// them with their bodies. A claimed message has the state Sending. The owner is
+	// whoever holds the lease: a fresh name for every claim.
 	ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int) ([]Message, error)
 	// RenewLeases prolongs what this owner has claimed.
 	RenewLeases(ctx context.Context, owner string, until time.Time) error
@@ -112,13 +113,13 @@ type Tx interface {
 	// UpdateMessage writes state, reason, counters and times of a message that this
 	// owner has leased, and ends the lease; Conflict where it lost the lease.
 	UpdateMessage(ctx context.Context, owner string, m Message) error
-	// ReleaseMessages ends leases that ran out before now, or all those held by
-	// other owners where all is true (the store has one process at a time and this
-	// one just started). A message with a started attempt has that attempt marked
-	// InDoubt; all of them, with how many were in doubt counted in Message.InDoubt,
-	// are queued again, but for those with Once set, which become Unknown. It
-	// returns those whose outcome is in doubt.
-	ReleaseMessages(ctx context.Context, owner string, now time.Time, all bool) ([]Message, error)
+	// ReleaseMessages ends leases that ran out before now, or all of them where all
+	// is true (the store has one process at a time and this one just started). A
+	// message with a started attempt has that attempt marked InDoubt; all of them,
+	// with how many were in doubt counted in Message.InDoubt, are queued again, but
+	// for those with Once set, which become Unknown. It returns those whose outcome
+	// is in doubt.
+	ReleaseMessages(ctx context.Context, now time.Time, all bool) ([]Message, error)
 
 	InsertEvent(ctx context.Context, e Event) error
 

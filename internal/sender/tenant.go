@@ -140,6 +140,15 @@ func (s *Service) Authorize(ctx context.Context, p Principal, tenant ID, need Ro
 	return t, nil
 }
 
+// authorizeWhole is Authorize for reading what belongs to the tenant as a whole.
+func (s *Service) authorizeWhole(ctx context.Context, p Principal, tenant ID) error {
+	_, err := s.Authorize(ctx, p, tenant, RoleReader)
+	if err == nil && p.Domain != "" {
+		err = Errorf(Denied, "", "This credential is bound to one domain; it can't read what belongs to the whole environment.")
+	}
+	return err
+}
+
 // NewTenant is what an operator says of a tenant to be made. Zero values take
 // the defaults of the instance.
 type NewTenant struct {

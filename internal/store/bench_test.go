@@ -147,7 +147,7 @@ func BenchmarkClaim(b *testing.B) {
 				})
 				b.StopTimer()
 				update(b, s, func(tx sender.Tx) error {
-					_, err := tx.ReleaseMessages(b.Context(), "n2", start, true)
+					_, err := tx.ReleaseMessages(b.Context(), start, true)
 					return err
 				})
 				b.StartTimer()

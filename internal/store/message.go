@@ -208,9 +208,9 @@ func (t *tx) UpdateMessage(ctx context.Context, owner string, m sender.Message) 
 
 // ReleaseMessages counts the attempts that were started as made: the next one gets
 // the next number.
-func (t *tx) ReleaseMessages(ctx context.Context, owner string, now time.Time, all bool) ([]sender.Message, error) {
+func (t *tx) ReleaseMessages(ctx context.Context, now time.Time, all bool) ([]sender.Message, error) {
 	seizer := string(sender.NewID())
-	rows, err := t.q.SeizeLeases(ctx, db.SeizeLeasesParams{Seizer: seizer, Now: micros(now), Everyone: all, Keeper: owner})
+	rows, err := t.q.SeizeLeases(ctx, seizer, micros(now), all)
 	if err != nil {
 		return nil, fmt.Errorf("store: release leases: %w", err)
 	}

@@ -40,44 +40,63 @@ func (p *Provider) Prepare(ctx context.Context, o sender.Outgoing) ([]byte, erro
 	return mail.Sign(o.Body, mail.Signature{Domain: sdid.String(), Selector: selector, Key: key})
 }
 
+// patience bounds the making of one key, with the wait for others to be made.
+const patience = time.Minute
+
 // key returns the private key of a selector, made as described by k where the
 // store has none. Making one takes about 80 ms of processor time, so whoever
-// needs the same one at the same time waits for one making.
+// needs the same one at the same time waits for one making, which goes on when
+// they give up: the next who asks finds the key.
 func (p *Provider) key(ctx context.Context, selector string, k sender.Key) (crypto.Signer, error) {
 	if key, ok := p.keys.get(selector); ok {
 		return key, nil
 	}
-	made, err, _ := p.making.Do(selector, func() (any, error) {
-		stored, err := p.store.SigningKey(ctx, selector)
-		if sender.KindOf(err) == sender.NotFound {
-			if err = p.makeKey(ctx, k); err == nil {
-				// Another node may have been first; what is stored is what counts.
-				stored, err = p.store.SigningKey(ctx, selector)
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !stored.RevokedAt.IsZero() {
-			return nil, fmt.Errorf("the key of selector %s was revoked at %s", selector, stored.RevokedAt.Format(time.RFC3339))
-		}
-		key, err := mail.ParseKey(stored.PKCS8)
-		if err == nil {
-			p.keys.put(selector, key)
-		}
-		return key, err
+	made := p.making.DoChan(selector, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		return p.find(ctx, selector, k)
 	})
+	select {
+	case r := <-made:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(crypto.Signer), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *Provider) find(ctx context.Context, selector string, k sender.Key) (crypto.Signer, error) {
+	stored, err := p.store.SigningKey(ctx, selector)
+	if sender.KindOf(err) == sender.NotFound {
+		if err = p.makeKey(ctx, k); err == nil {
+			// Another node may have been first; what is stored is what counts.
+			stored, err = p.store.SigningKey(ctx, selector)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	return made.(crypto.Signer), nil
+	if !stored.RevokedAt.IsZero() {
+		return nil, fmt.Errorf("the key of selector %s was revoked at %s", selector, stored.RevokedAt.Format(time.RFC3339))
+	}
+	key, err := mail.ParseKey(stored.PKCS8)
+	if err == nil {
+		p.keys.put(selector, key)
+	}
+	return key, err
 }
 
 func (p *Provider) makeKey(ctx context.Context, k sender.Key) error {
 	// One at a time: a hundred domains proven in one sweep must not take the
 	// processors from those who wait for an answer.
-	p.maker.Lock()
-	defer p.maker.Unlock()
+	select {
+	case p.maker <- struct{}{}:
+		defer func() { <-p.maker }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	key, err := mail.GenerateKey(rsaBits)
 	if err != nil {
 		return err

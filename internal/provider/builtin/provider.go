@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -38,38 +37,39 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// Names are the templates of what owners publish. DOMAIN, TOKEN and SERVICE are
+// Names are the templates of what owners publish. DOMAIN and SERVICE are
 // replaced.
 type Names struct {
 	Ownership   string `koanf:"ownership"`
 	Environment string `koanf:"environment"`
-	DKIM        string `koanf:"dkim"`
-	DKIMTarget  string `koanf:"dkim_target"`
 	SPF         string `koanf:"spf"`
 }
+
+// Receivers look for the selector, which is the token, and the service zone for
+// the token: there is no choice in these two.
+const (
+	dkimName   = "TOKEN._domainkey.DOMAIN" // RFC 6376, section 3.6.2.1
+	dkimTarget = "TOKEN.dkim.SERVICE"
+)
 
 // DefaultNames are those of the built-in provider.
 var DefaultNames = Names{
 	Ownership:   "_postseal.DOMAIN",
 	Environment: "_postseal-env.DOMAIN",
-	DKIM:        "TOKEN._domainkey.DOMAIN",
-	DKIMTarget:  "TOKEN.dkim.SERVICE",
 	SPF:         "v=spf1 include:_spf.SERVICE ~all",
 }
 
 // Validate reports every template that cannot work.
 func (n Names) Validate() error {
 	var errs []error
-	for _, t := range []struct{ key, value, must string }{
-		{"ownership", n.Ownership, ".DOMAIN"}, {"environment", n.Environment, ".DOMAIN"}, {"dkim", n.DKIM, "._domainkey.DOMAIN"},
-		{"dkim_target", n.DKIMTarget, ".dkim.SERVICE"}, {"spf", n.SPF, "include:"},
-	} {
-		if !strings.Contains(t.value, t.must) {
-			errs = append(errs, fmt.Errorf("names.%s is %q; it must contain %q", t.key, t.value, t.must))
+	for _, t := range []struct{ key, value string }{{"ownership", n.Ownership}, {"environment", n.Environment}} {
+		label, ok := strings.CutSuffix(t.value, ".DOMAIN")
+		if _, err := dnscheck.ParseName(label); !ok || err != nil || strings.Contains(label, "TOKEN") {
+			errs = append(errs, fmt.Errorf("names.%s is %q; it must be labels without TOKEN before .DOMAIN, such as %q", t.key, t.value, DefaultNames.Ownership))
 		}
 	}
-	if strings.Count(n.DKIM, "TOKEN") != 1 || strings.Count(n.DKIMTarget, "TOKEN") != 1 {
-		errs = append(errs, errors.New("names.dkim and names.dkim_target must contain TOKEN once"))
+	if !strings.HasPrefix(n.SPF, "v=spf1 ") || !strings.Contains(n.SPF, "include:") || strings.Contains(n.SPF, "TOKEN") {
+		errs = append(errs, fmt.Errorf("names.spf is %q; it must begin with v=spf1 and include: something, such as %q", n.SPF, DefaultNames.SPF))
 	}
 	return errors.Join(errs...)
 }
@@ -84,7 +84,7 @@ type Provider struct {
 	verp    *mail.Verp
 	keys    keyring
 	making  singleflight.Group
-	maker   sync.Mutex
+	maker   chan struct{} // holds one while a key is made
 }
 
 // New makes a Provider and the service domain's own key, if there is none yet.
@@ -106,7 +106,7 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{service: c.Service, names: c.Names, store: c.Store, relays: c.Relays, log: c.Log, verp: verp}
+	p := &Provider{service: c.Service, names: c.Names, store: c.Store, relays: c.Relays, log: c.Log, verp: verp, maker: make(chan struct{}, 1)}
 	_, err = p.key(ctx, serviceSelector, sender.Key{Selector: serviceSelector})
 	return p, err
 }

@@ -13,8 +13,9 @@ import (
 const dkimTokens = 3 // a region: one signs, the others are there for rotation
 
 // Provision makes fresh random tokens. With a shared record set the regions
-// have the same ones.
-func (p *Provider) Provision(_ context.Context, t sender.Tenant, _ dnscheck.Name) (sender.Tokens, error) {
+// have the same ones. A domain that is too long for the records it would need is
+// Invalid.
+func (p *Provider) Provision(_ context.Context, t sender.Tenant, name dnscheck.Name) (sender.Tokens, error) {
 	tokens := sender.Tokens{Environment: valueToken()}
 	for i, region := range t.Regions {
 		r := sender.RegionTokens{Region: region}
@@ -28,7 +29,25 @@ func (p *Provider) Provision(_ context.Context, t sender.Tenant, _ dnscheck.Name
 		}
 		tokens.Regions = append(tokens.Regions, r)
 	}
+	for _, t := range p.templates(tokens) {
+		if _, err := p.recordName(t, name); err != nil {
+			return sender.Tokens{}, sender.Errorf(sender.Invalid, "domainName",
+				"The domain is too long: the name of its %s record, %s, would have %d characters, and %d are possible. Register a domain of at most %d characters.",
+				t.purpose, t.name, len(p.fill(t.name, name.String(), t.token)), maxName, p.longestDomain(tokens))
+		}
+	}
 	return tokens, nil
+}
+
+const maxName = 253 // characters of a DNS name (RFC 1035, section 2.3.4)
+
+// longestDomain is how long a domain may be for the name of each record to fit.
+func (p *Provider) longestDomain(tokens sender.Tokens) int {
+	longest := maxName
+	for _, t := range p.templates(tokens) {
+		longest = min(longest, maxName-len(p.fill(t.name, "", t.token)))
+	}
+	return longest
 }
 
 // valueToken is 256 random bits as a TXT value: 44 characters of base64.
@@ -50,30 +69,48 @@ func labelToken() string {
 	return string(b[:])
 }
 
-// Records lists what the owner publishes: ownership by region, environment, DKIM
-// by region, SPF. A template that makes a name which can't be is left out with a
-// line in the log; Names.Validate and the limits on a domain's length keep that
-// from happening.
-func (p *Provider) Records(d sender.Domain) []dnscheck.Record {
-	rs := make([]dnscheck.Record, 0, 2+len(d.Tokens.Regions)*(1+dkimTokens))
-	add := func(purpose dnscheck.Purpose, region, name string, t dnscheck.Type, value, token string) {
-		n, err := dnscheck.ParseName(p.fill(name, d.Name.String(), token))
-		if err != nil {
-			p.log.Error("a record's name can't be made", "domain", d.ID, "template", name, "error", err)
-			return
-		}
-		rs = append(rs, dnscheck.Record{Purpose: purpose, Region: region, Name: n, Type: t, Value: p.fill(value, d.Name.String(), token)})
+// template is a record before the domain is put in.
+type template struct {
+	purpose      dnscheck.Purpose
+	region, name string
+	typ          dnscheck.Type
+	value, token string
+}
+
+// templates lists what the owner publishes: ownership by region, environment,
+// DKIM by region, SPF.
+func (p *Provider) templates(tokens sender.Tokens) []template {
+	ts := make([]template, 0, 2+len(tokens.Regions)*(1+dkimTokens))
+	for _, r := range tokens.Regions {
+		ts = append(ts, template{dnscheck.Ownership, r.Region, p.names.Ownership, dnscheck.TXT, "TOKEN", r.Ownership})
 	}
-	for _, r := range d.Tokens.Regions {
-		add(dnscheck.Ownership, r.Region, p.names.Ownership, dnscheck.TXT, "TOKEN", r.Ownership)
-	}
-	add(dnscheck.Environment, "", p.names.Environment, dnscheck.TXT, "TOKEN", d.Tokens.Environment)
-	for _, r := range d.Tokens.Regions {
+	ts = append(ts, template{dnscheck.Environment, "", p.names.Environment, dnscheck.TXT, "TOKEN", tokens.Environment})
+	for _, r := range tokens.Regions {
 		for _, token := range r.DKIM {
-			add(dnscheck.DKIM, r.Region, p.names.DKIM, dnscheck.CNAME, p.names.DKIMTarget, token)
+			ts = append(ts, template{dnscheck.DKIM, r.Region, dkimName, dnscheck.CNAME, dkimTarget, token})
 		}
 	}
-	add(dnscheck.SPF, "", "DOMAIN", dnscheck.TXT, p.names.SPF, "")
+	return append(ts, template{dnscheck.SPF, "", "DOMAIN", dnscheck.TXT, p.names.SPF, ""})
+}
+
+func (p *Provider) recordName(t template, domain dnscheck.Name) (dnscheck.Name, error) {
+	return dnscheck.ParseName(p.fill(t.name, domain.String(), t.token))
+}
+
+// Records lists what the owner publishes, in the order of the templates. A name
+// that can't be made is left out with a line in the log; Provision sees to it
+// that this happens only where the templates were changed afterwards.
+func (p *Provider) Records(d sender.Domain) []dnscheck.Record {
+	ts := p.templates(d.Tokens)
+	rs := make([]dnscheck.Record, 0, len(ts))
+	for _, t := range ts {
+		name, err := p.recordName(t, d.Name)
+		if err != nil {
+			p.log.Error("a record's name can't be made", "domain", d.ID, "template", t.name, "error", err)
+			continue
+		}
+		rs = append(rs, dnscheck.Record{Purpose: t.purpose, Region: t.region, Name: name, Type: t.typ, Value: p.fill(t.value, d.Name.String(), t.token)})
+	}
 	return rs
 }
 

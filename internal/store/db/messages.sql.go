@@ -475,26 +475,14 @@ func (q *Queries) RenewLeases(ctx context.Context, until int64, owner string) er
 
 const seizeLeases = `-- name: SeizeLeases :many
 UPDATE messages SET lease_owner = $1
-WHERE state = 'sending' AND (lease_until < $2 OR (CAST($3 AS BOOLEAN) AND lease_owner <> $4))
+WHERE state = 'sending' AND (lease_until < $2 OR CAST($3 AS BOOLEAN))
 RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
 `
 
-type SeizeLeasesParams struct {
-	Seizer   string
-	Now      int64
-	Everyone bool
-	Keeper   string
-}
-
 // Moves leases to an owner that nobody else is, in one statement, so that their
 // holders lose them before anything else is decided.
-func (q *Queries) SeizeLeases(ctx context.Context, arg SeizeLeasesParams) ([]Message, error) {
-	rows, err := q.db.Query(ctx, seizeLeases,
-		arg.Seizer,
-		arg.Now,
-		arg.Everyone,
-		arg.Keeper,
-	)
+func (q *Queries) SeizeLeases(ctx context.Context, seizer string, now int64, everyone bool) ([]Message, error) {
+	rows, err := q.db.Query(ctx, seizeLeases, seizer, now, everyone)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ WHERE tenant_id = @tenant_id AND id = @id AND state = 'sending' AND lease_owner 
 -- holders lose them before anything else is decided.
 -- name: SeizeLeases :many
 UPDATE messages SET lease_owner = @seizer
-WHERE state = 'sending' AND (lease_until < @now OR (CAST(@everyone AS BOOLEAN) AND lease_owner <> @keeper))
+WHERE state = 'sending' AND (lease_until < @now OR CAST(@everyone AS BOOLEAN))
 RETURNING *;
 
 -- name: Attempts :many

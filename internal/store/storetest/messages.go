@@ -224,10 +224,10 @@ func updateMessage(w *world) {
 func releaseExpired(w *world) {
 	m := w.message(newMessage(w.a, start))
 	w.claim("n1", start, 1)
-	w.same("running lease", w.release("n2", start.Add(time.Minute), false), []sender.Message(nil))
+	w.same("running lease", w.release(start.Add(time.Minute), false), []sender.Message(nil))
 	w.same("still claimed", w.claim("n2", start.Add(time.Minute), 1), []sender.Message(nil))
 	after := start.Add(time.Minute + time.Microsecond)
-	w.same("nothing was started", w.release("n2", after, false), []sender.Message(nil))
+	w.same("nothing was started", w.release(after, false), []sender.Message(nil))
 	w.kind("the old owner starts", w.startAttempt("n1", newAttempt(m, 1)), sender.Conflict)
 	w.kind("the old owner writes", w.update("n1", m), sender.Conflict)
 	got := w.claim("n2", after, 1)
@@ -240,7 +240,7 @@ func renewed(w *world) {
 	w.claim("n1", start, 1)
 	w.do(func(tx sender.Tx) error { return tx.RenewLeases(w.ctx, "n1", start.Add(time.Hour)) })
 	w.do(func(tx sender.Tx) error { return tx.RenewLeases(w.ctx, "n2", start) })
-	w.release("n2", start.Add(30*time.Minute), false)
+	w.release(start.Add(30*time.Minute), false)
 	w.must(w.startAttempt("n1", newAttempt(m, 1)))
 }
 
@@ -258,7 +258,7 @@ func inDoubt(w *world) {
 	w.must(w.startAttempt("n1", newAttempt(once, 1)))
 
 	now := start.Add(time.Hour)
-	got := w.release("n2", now, false)
+	got := w.release(now, false)
 	body := usual.Body
 	usual.Body, once.Body = nil, nil
 	usual.Attempts, usual.InDoubt = 2, 1
@@ -284,17 +284,18 @@ func inDoubt(w *world) {
 }
 
 func releaseAll(w *world) {
-	mine, theirs := w.message(newMessage(w.a, start)), newMessage(w.a, start.Add(time.Second))
+	idle, begun := w.message(newMessage(w.a, start)), newMessage(w.a, start.Add(time.Second))
 	w.claim("n1", start, 1)
-	w.message(theirs)
+	w.message(begun)
 	w.claim("n0", start.Add(time.Second), 1)
-	w.must(w.startAttempt("n0", newAttempt(theirs, 1)))
-	got := w.release("n1", start.Add(2*time.Second), true)
-	if len(got) != 1 || got[0].ID != theirs.ID {
-		w.Errorf("in doubt after a restart: %+v, want the message that the other had started", got)
+	w.must(w.startAttempt("n0", newAttempt(begun, 1)))
+	got := w.release(start.Add(2*time.Second), true)
+	if len(got) != 1 || got[0].ID != begun.ID {
+		w.Errorf("in doubt after a restart: %+v, want the message that was begun", got)
 	}
-	w.must(w.startAttempt("n1", newAttempt(mine, 1)))
-	w.kind("the other's lease is gone", w.startAttempt("n0", newAttempt(theirs, 2)), sender.Conflict)
+	w.kind("a lease is gone", w.startAttempt("n1", newAttempt(idle, 1)), sender.Conflict)
+	w.kind("the other lease is gone", w.startAttempt("n0", newAttempt(begun, 2)), sender.Conflict)
+	w.same("all are queued", len(w.claim("n2", start.Add(2*time.Second), 10)), 2)
 }
 
 func depth(w *world) {

@@ -52,7 +52,7 @@ func Run(t *testing.T, open func(t testing.TB) sender.Store) {
 		{"LeaseThatRanOutIsReleased", releaseExpired},
 		{"RenewedLeaseIsKept", renewed},
 		{"StartedAttemptOfALostLeaseIsInDoubt", inDoubt},
-		{"RestartReleasesOtherOwners", releaseAll},
+		{"RestartReleasesAllLeases", releaseAll},
 		{"QueueDepthStopsCounting", depth},
 
 		{"FailedUpdateLeavesNothing", failedUpdate},
@@ -160,7 +160,7 @@ func newAddress(tenant sender.ID, domain, local string) sender.Address {
 	return sender.Address{
 		ID: sender.NewID(), Tenant: tenant, Mailbox: local + "@" + domain, Domain: name(domain), Spelling: "NoReply@" + domain,
 		Status: sender.Pending, By: sender.ByCode,
-		Code:      sender.CodeState{Hash: []byte{1, 2, 3}, SentAt: start, ExpiresAt: start.Add(time.Hour), Tries: 1, Day: start, Sent: 2, Wrong: 3},
+		Code:      sender.CodeState{Hash: []byte{1, 2, 3}, SentAt: start, ExpiresAt: start.Add(time.Hour), Tries: 1, Day: start, Resent: 2, Wrong: 3},
 		CreatedAt: start, UpdatedAt: start,
 	}
 }
@@ -189,10 +189,10 @@ func (w *world) claim(owner string, now time.Time, limit int) (ms []sender.Messa
 	return ms
 }
 
-func (w *world) release(owner string, now time.Time, all bool) (ms []sender.Message) {
+func (w *world) release(now time.Time, all bool) (ms []sender.Message) {
 	w.Helper()
 	w.do(func(tx sender.Tx) (err error) {
-		ms, err = tx.ReleaseMessages(w.ctx, owner, now, all)
+		ms, err = tx.ReleaseMessages(w.ctx, now, all)
 		return err
 	})
 	return ms
