@@ -187,13 +187,16 @@ func TestProxyLeadsNowhereElse(t *testing.T) {
 
 func TestUnknownPathsAnswerInJSON(t *testing.T) {
 	d := devInstance(t, DevConfig{})
-	resp, err := http.Get(d.Getenv("POSTSEAL_URL") + "/v2/environments")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusNotFound || resp.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("%s %s", resp.Status, resp.Header.Get("Content-Type"))
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, path := range []string{"/", "/v2/environments", "//x", "/a/../b"} {
+		resp, err := client.Get(d.Getenv("POSTSEAL_URL") + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %s %s", path, resp.Status, resp.Header.Get("Content-Type"))
+		}
 	}
 }
 

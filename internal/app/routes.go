@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"path"
 	"time"
 
 	"github.com/postseal/postseal/internal/api"
@@ -24,7 +25,14 @@ func (a *App) routes(x extras) http.Handler {
 	if x.routes != nil {
 		x.routes(a, own)
 	}
-	return api.Mounts(own,
+	clean := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; p != path.Clean(p) { // net/http would answer with a redirect in HTML
+			nothing(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+	return api.Mounts(clean,
 		api.Mount{Owns: pingone.Owns, Handler: pingone.New(pingone.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log})},
 		api.Mount{Owns: native.Owns, Handler: native.New(native.Config{Service: a.Service, Auth: a.Auth, Log: a.log, Version: Version()})},
 	)
