@@ -20,5 +20,5 @@
 // What a killed process leaves behind: on SQLite, where nobody else can be using
 // the file, Run gives its running jobs back at once. On PostgreSQL other nodes may
 // be alive, so a job counts as lost once it has been running for longer than it
-// may: with the default JobTimeout it runs elsewhere within a minute.
+// may: with jobTimeout it runs elsewhere within a minute.
 package jobs

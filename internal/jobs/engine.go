@@ -45,20 +45,19 @@ type Config struct {
 	Workers map[sender.TaskKind]Worker
 	// Periodic lists what runs again and again while Run does.
 	Periodic []Periodic
-
-	// FetchCooldown is the least time between two looks for jobs; 20 ms by default.
-	FetchCooldown time.Duration
-	// FetchPollInterval is the time between two looks where nothing announced a job,
-	// and so how late one may start: any on SQLite, and on PostgreSQL one that had a
-	// due time. 250 ms by default, which costs about one percent of a processor.
-	FetchPollInterval time.Duration
-	// JobTimeout bounds one attempt at a task; 20 s by default. On PostgreSQL a
-	// task of a dead node runs again up to 34 s after that, since River looks for
-	// such tasks every 30 s.
-	JobTimeout time.Duration
 }
 
 const (
+	// fetchCooldown is the least time between two looks for jobs.
+	fetchCooldown = 20 * time.Millisecond
+	// fetchPollInterval is the time between two looks where nothing announced a job,
+	// and so how late one may start: any on SQLite, and on PostgreSQL one that had a
+	// due time. It costs about one percent of a processor.
+	fetchPollInterval = 250 * time.Millisecond
+	// jobTimeout bounds one attempt at a task. On PostgreSQL a task of a dead node
+	// runs again up to 34 s after that, since River looks for such tasks every 30 s.
+	jobTimeout = 20 * time.Second
+
 	// maxAttempts times the cap of backoff makes a week, after which a task is
 	// given up. River keeps every error of a job in its row, which bounds it.
 	maxAttempts = 2000
@@ -117,9 +116,6 @@ func build(cfg Config, drain, last time.Duration) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.FetchCooldown = orDefault(cfg.FetchCooldown, 20*time.Millisecond)
-	cfg.FetchPollInterval = orDefault(cfg.FetchPollInterval, 250*time.Millisecond)
-	cfg.JobTimeout = orDefault(cfg.JobTimeout, 20*time.Second)
 
 	e := &Engine{cfg: cfg, log: cfg.Log, drain: drain, last: last, busy: map[string]*sync.Mutex{}}
 	for kind, work := range cfg.Workers {
@@ -168,10 +164,10 @@ func (e *Engine) riverConfig() (*river.Config, error) {
 	}
 	// Periodic work must find a free slot however long some of it takes.
 	rc.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: parallel + len(e.cfg.Periodic)}}
-	rc.FetchCooldown = e.cfg.FetchCooldown
-	rc.FetchPollInterval = e.cfg.FetchPollInterval
-	rc.JobTimeout = e.cfg.JobTimeout
-	rc.RescueStuckJobsAfter = e.cfg.JobTimeout + rescueMargin
+	rc.FetchCooldown = fetchCooldown
+	rc.FetchPollInterval = fetchPollInterval
+	rc.JobTimeout = jobTimeout
+	rc.RescueStuckJobsAfter = jobTimeout + rescueMargin
 	rc.RetryPolicy = retryPolicy{}
 	rc.CompletedJobRetentionPeriod = keepCompleted
 	rc.DiscardedJobRetentionPeriod = keepDiscarded
@@ -322,11 +318,4 @@ func endOr(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-func orDefault(d, otherwise time.Duration) time.Duration {
-	if d <= 0 {
-		return otherwise
-	}
-	return d
 }

@@ -480,8 +480,6 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		{"too often", Config{Writer: one, Periodic: []Periodic{{Name: "p", Every: time.Millisecond, Run: nop}}}, "too often"},
 		{"no run", Config{Writer: one, Periodic: []Periodic{{Name: "p", Every: time.Second}}}, "Run is missing"},
 		{"twice", Config{Writer: one, Periodic: []Periodic{{"p", time.Second, nop}, {"p", time.Minute, nop}}}, "twice"},
-		{"poll below cooldown", Config{Writer: one, Workers: workers(func(context.Context, sender.Task) error { return nil }),
-			FetchCooldown: time.Second, FetchPollInterval: time.Millisecond}, "FetchPollInterval"},
 	} {
 		if _, err := New(c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want it to say %q", c.name, err, c.want)

@@ -147,9 +147,7 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		return Address{}, false, Errorf(Invalid, "emailAddress", "%s does not belong to the domain %s.", quote(spelling), quote(d.Spelling))
 	}
 	if !d.Proven() {
-		e := Errorf(Refused, "trustedEmail", "%s is not verified yet; publish its ownership record and read the ownership status until it is ACTIVE.", quote(d.Spelling))
-		e.Reason = DomainNotProven
-		return Address{}, false, e
+		return Address{}, false, notProven(d)
 	}
 	now := s.now()
 	fresh := Address{ID: NewID(), Tenant: tenant, Mailbox: canonical, Domain: name, Spelling: spelling, Status: Pending, CreatedAt: now, UpdatedAt: now}
@@ -179,6 +177,9 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		if err != nil {
 			return err
 		}
+		if !d.Proven() { // any more
+			return notProven(d)
+		}
 		if d.Facet(dnscheck.Environment, "").Status.Holds() {
 			a.Status, a.By, a.Code = Verified, ByEnvironmentRecord, CodeState{}
 		}
@@ -200,6 +201,12 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		s.queued()
 	}
 	return a, created, nil
+}
+
+func notProven(d Domain) *Error {
+	e := Errorf(Refused, "trustedEmail", "%s is not verified yet; publish its ownership record and read the ownership status until it is ACTIVE.", quote(d.Spelling))
+	e.Reason = DomainNotProven
+	return e
 }
 
 // Address returns one address of a domain.

@@ -368,11 +368,11 @@ func (s *Service) renew(ctx context.Context, old Domain) (Domain, error) {
 // deleted meanwhile needs none.
 func (s *Service) MakeKeys(ctx context.Context, tenant, id ID) error {
 	d, err := s.store.Domain(ctx, tenant, id)
+	if err == nil {
+		err = s.provider.MakeKeys(ctx, d)
+	}
 	if KindOf(err) == NotFound {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return s.provider.MakeKeys(ctx, d)
+	return err
 }

@@ -2,6 +2,7 @@ package sender
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -124,6 +125,8 @@ func (d *dispatcher) run(ctx context.Context, keep <-chan time.Time) {
 // untilDue returns how long nothing is due, at most a tick: other nodes queue
 // mail as well, and tell this one only through the job engine.
 func (d *dispatcher) untilDue(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
 	due, err := d.store.NextDue(ctx)
 	if err != nil || due.IsZero() {
 		return d.settings.Send.Tick // claiming would fail alike; the next look tells
@@ -135,6 +138,8 @@ func (d *dispatcher) untilDue(ctx context.Context) time.Duration {
 func (d *dispatcher) claim(ctx context.Context) ([]claimed, error) {
 	d.batches++
 	lease := d.owner + "/" + strconv.Itoa(d.batches)
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
 	now := d.now()
 	var ms []Message
 	err := d.store.Update(ctx, func(tx Tx) (err error) {
@@ -194,7 +199,7 @@ func (d *dispatcher) renewLeases(ctx context.Context) {
 	if len(leases) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.settings.Send.Lease/3)
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
 	err := d.store.Update(ctx, func(tx Tx) error {
 		until := d.now().Add(d.settings.Send.Lease)
@@ -205,7 +210,7 @@ func (d *dispatcher) renewLeases(ctx context.Context) {
 		}
 		return nil
 	})
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		d.log.Warn("leases of outgoing mail could not be renewed", "error", err)
 	}
 }
@@ -213,6 +218,8 @@ func (d *dispatcher) renewLeases(ctx context.Context) {
 // release ends leases of processes that are gone; all of them where nobody but
 // this process, which holds none yet, can have any.
 func (d *dispatcher) release(ctx context.Context, all bool) {
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
 	err := d.store.Update(ctx, func(tx Tx) error {
 		now := d.now()
 		doubtful, err := tx.ReleaseMessages(ctx, now, all)
@@ -226,12 +233,14 @@ func (d *dispatcher) release(ctx context.Context, all bool) {
 		}
 		return nil
 	})
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		d.log.Warn("leases of outgoing mail could not be released", "error", err)
 	}
 }
 
 func (d *dispatcher) measureDepth(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
 	if n, err := d.store.QueueDepth(ctx, d.settings.Send.QueueLimit); err == nil {
 		d.depth.Store(int64(n))
 	}
@@ -341,12 +350,14 @@ func (d *dispatcher) finish(ctx context.Context, m Message, lease string, state 
 // update is an Update that the end of ctx does not interrupt, and that does not
 // wait for ever either.
 func (d *dispatcher) update(ctx context.Context, do func(context.Context, Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWait)
 	defer cancel()
 	return d.store.Update(ctx, func(tx Tx) error { return do(ctx, tx) })
 }
 
 const (
+	// storeWait bounds one call of the store: while one hangs, no lease is renewed.
+	storeWait = 10 * time.Second
 	// recordFor is how long an outcome is kept while the store can't take it. The
 	// end of it makes an attempt in doubt of one that was known; going on for ever
 	// would take a worker away for what may be wrong with this one message.

@@ -117,7 +117,7 @@ func (s *Service) CreateDomain(ctx context.Context, p Principal, tenant ID, spel
 	if err != nil {
 		return Domain{}, &Error{Kind: Invalid, Field: "domainName", Detail: err.Error()}
 	}
-	if s.settings.ReservedDomain != "" && (name.String() == s.settings.ReservedDomain || name.IsBelow(s.serviceName)) {
+	if name == s.serviceName || name.IsBelow(s.serviceName) {
 		return Domain{}, Errorf(Invalid, "domainName", "%s belongs to this service itself; register a domain of your own.", quote(spelling))
 	}
 	tokens, err := s.provider.Provision(ctx, t, name)
@@ -181,8 +181,13 @@ func (s *Service) Domains(ctx context.Context, p Principal, tenant ID, page Page
 	}
 	if p.Domain != "" {
 		d, err := s.store.Domain(ctx, tenant, p.Domain)
-		if err != nil || p.Domain <= page.After {
-			return nil, 1, nil //nolint:nilerr // a bound credential whose domain is gone sees an empty list
+		switch {
+		case KindOf(err) == NotFound: // it was deleted
+			return nil, 0, nil
+		case err != nil:
+			return nil, 0, err
+		case p.Domain <= page.After:
+			return nil, 1, nil
 		}
 		return []Domain{d}, 1, nil
 	}

@@ -5,9 +5,10 @@ import "time"
 // EventType names what happened, noun first.
 type EventType string
 
-// The events of the audit log. Messages that go their usual way write none:
-// their own rows and attempts tell who sent what, when and how. docs/states.md says when each is written; the
-// PingOne names of some are kept as aliases by that dialect.
+// The events of the audit log; docs/states.md says when each is written. Messages
+// that go their usual way write none: their own rows and attempts tell who sent
+// what, when and how. The PingOne names of some are kept as aliases by that
+// dialect.
 const (
 	EventTenantCreated     EventType = "tenant.created"
 	EventCredentialCreated EventType = "credential.created"

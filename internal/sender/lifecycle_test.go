@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/postseal/postseal/internal/dnscheck"
 )
 
@@ -173,4 +175,53 @@ func TestOneUnknownRecordMakesAFacetUnknownAndOneAbsentMakesItAbsent(t *testing.
 			t.Errorf("%v: %q, want %q", c.findings, got, c.want)
 		}
 	}
+}
+
+// Whatever is observed, and in whatever order: only a counted absence worsens a
+// facet, only a match improves it, a loss takes the whole grace, and the next look
+// is always to come.
+func TestNoHistoryBreaksTheRulesOfProof(t *testing.T) {
+	v := DefaultSettings().Verify
+	rank := map[Status]int{Lapsed: 0, Pending: 0, Lapsing: 1, Verified: 2}
+	outcomes := []dnscheck.Outcome{dnscheck.Match, dnscheck.Missing, dnscheck.Mismatch, dnscheck.Unknown}
+	rapid.Check(t, func(t *rapid.T) {
+		f, now := facetIn(Pending, 0), t0
+		var matched, absent time.Time // last match, and first absence in the background since
+		for range rapid.IntRange(1, 200).Draw(t, "looks") {
+			o := Observation{Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome"), Asked: rapid.Bool().Draw(t, "asked")}
+			if rapid.Bool().Draw(t, "cached") {
+				o.RetryAt = now.Add(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(30*24*time.Hour)).Draw(t, "retry")))
+			}
+			was := f
+			var move *Move
+			f, move = Next(f, o, now, v)
+			counts := !o.Asked && (o.Outcome == dnscheck.Missing || o.Outcome == dnscheck.Mismatch)
+			switch {
+			case o.Outcome == dnscheck.Match:
+				matched, absent = now, time.Time{}
+			case counts && absent.IsZero():
+				absent = now
+			}
+			if rank[f.Status] < rank[was.Status] && !counts {
+				t.Fatalf("%q became %q by %+v", was.Status, f.Status, o)
+			}
+			if rank[f.Status] > rank[was.Status] && o.Outcome != dnscheck.Match {
+				t.Fatalf("%q became %q by %+v", was.Status, f.Status, o)
+			}
+			if f.Status == Lapsed && was.Status != Lapsed && (now.Sub(absent) < v.Grace || f.Since.Before(matched)) {
+				t.Fatalf("lapsed %s after the first absence", now.Sub(absent))
+			}
+			if (move == nil) != (f.Status == was.Status && f.Warned == was.Warned) {
+				t.Fatalf("%+v became %+v with the event %+v", was, f, move)
+			}
+			next := NextCheck(f, o, now, v)
+			if wait := next.Sub(now); wait <= 0 || wait > v.VerifiedEvery {
+				t.Fatalf("%+v after %+v is looked at again in %s", f, o, wait)
+			}
+			if o.Asked && rapid.Bool().Draw(t, "soon") {
+				next = now.Add(time.Second)
+			}
+			now = next
+		}
+	})
 }

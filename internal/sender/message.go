@@ -97,8 +97,10 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if err != nil {
 		return Message{}, Decision{}, err
 	}
-	if len(n.IdempotencyKey) > 256 {
-		return Message{}, Decision{}, Errorf(Invalid, "Idempotency-Key", "The Idempotency-Key is longer than 256 characters.")
+	if n.IdempotencyKey != "" {
+		if err := checkLabel("Idempotency-Key", n.IdempotencyKey, 256); err != nil {
+			return Message{}, Decision{}, err
+		}
 	}
 	from, domain, err := ParseMailbox("from", n.From.Address)
 	if err != nil {

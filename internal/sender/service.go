@@ -13,8 +13,8 @@ import (
 )
 
 // Service holds every use case of the core; a use case is one method. It is
-// safe for concurrent use and starts no goroutine of its own that outlives a
-// call, but for RunDispatcher, which its caller runs.
+// safe for concurrent use. No goroutine outlives the call that started it, but for
+// a check that its readers no longer wait for, which ends within seconds.
 type Service struct {
 	store    Store
 	checker  Checker

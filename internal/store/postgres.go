@@ -75,9 +75,12 @@ func (e *postgresEngine) once(ctx context.Context, s *Store, do func(*tx) error)
 	}
 	// Once a COMMIT is on its way, giving up would only hide what became of it. A
 	// rollback is not to be skipped either. Both end with the connection at worst.
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-	defer cancel()
-	defer func() { _ = conn.Rollback(ending) }() // after a commit it does nothing; runs on panic too
+	end := func(how func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		return how(ctx)
+	}
+	defer func() { _ = end(conn.Rollback) }() // after a commit it does nothing; runs on panic too
 	q := db.New(onPgx{conn})
 	t := &tx{reader: reader{q, s.keys}, dialect: postgresDialect{onPgx{conn}}, store: s}
 	if err := do(t); err != nil {
@@ -88,7 +91,7 @@ func (e *postgresEngine) once(ctx context.Context, s *Store, do func(*tx) error)
 			return fmt.Errorf("store: enqueue: %w", err)
 		}
 	}
-	if err := conn.Commit(ending); err != nil {
+	if err := end(conn.Commit); err != nil {
 		return fmt.Errorf("store: commit: %w", err)
 	}
 	return nil
