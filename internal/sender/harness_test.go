@@ -84,7 +84,7 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 	settings.ReservedDomain = service.String()
 	settings.Geographies = map[string][]string{"na": {"r1", "r2"}}
 	settings.Send.Tick, settings.Send.Lease = time.Hour, time.Hour // months have many idle hours
-	settings.Verify.UnknownEvery = 30 * time.Minute
+	settings.Verify.UnknownEvery = 2 * time.Hour
 	for _, c := range change {
 		c(&settings)
 	}
