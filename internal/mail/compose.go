@@ -3,16 +3,15 @@ package mail
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"io"
+	"mime"
+	"mime/quotedprintable"
 	netmail "net/mail"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/emersion/go-message"
 )
 
 // Caps on a draft.
@@ -20,7 +19,7 @@ const (
 	maxRecipients = 100
 	maxHeaders    = 50
 	maxHeaderName = 70
-	maxBody       = 10 << 20 // bytes of Text and of HTML, each
+	maxBody       = 10 << 20 // bytes of Text and of HTML, each, as given and in the charset
 	maxMessageID  = 250
 )
 
@@ -33,7 +32,7 @@ type Draft struct {
 	From    Mailbox
 	To      []Mailbox
 	ReplyTo *Mailbox
-	Subject string
+	Subject string // empty: the message has no such field
 	Date    time.Time
 
 	// MessageID is id-left@id-right without angle brackets (RFC 5322, section
@@ -45,6 +44,14 @@ type Draft struct {
 	// multipart/alternative, text first.
 	Text, HTML string
 
+	// Charset is the IANA name of the charset in which Text and HTML are written;
+	// empty is utf-8. Only those that keep ASCII as it is can be used. If a text
+	// holds a character that the charset lacks, or one that readers of it disagree
+	// about, the whole message is written in utf-8 instead: a value that is filled
+	// in at sending time may hold anything, and nothing may be lost. Header fields
+	// do not depend on it.
+	Charset string
+
 	// Headers are added below ours. Only X-..., List-... and Auto-Submitted
 	// (RFC 3834) may be given; List-... and Auto-Submitted in ASCII.
 	Headers []Header
@@ -54,9 +61,13 @@ type Draft struct {
 // CRLF line ends, 7 bit, no line above 998 bytes. The same draft gives the same
 // bytes each time. An error is a *FieldError that names the field; nothing of a
 // draft is dropped or changed silently, except that runs of blanks in headers
-// become one.
+// become one, and that a Charset gives way to utf-8 as told there.
 func Compose(d Draft) ([]byte, error) {
 	if err := d.check(); err != nil {
+		return nil, err
+	}
+	parts, err := d.parts()
+	if err != nil {
 		return nil, err
 	}
 
@@ -72,7 +83,9 @@ func Compose(d Draft) ([]byte, error) {
 		to[i] = m.format()
 	}
 	add("To", strings.Join(to, ", "))
-	add("Subject", encodeText(d.Subject))
+	if subject := encodeText(d.Subject); subject != "" {
+		add("Subject", subject)
+	}
 	add("Message-ID", "<"+d.MessageID+">")
 	for _, h := range d.Headers {
 		add(h.Name, encodeText(h.Value))
@@ -81,23 +94,26 @@ func Compose(d Draft) ([]byte, error) {
 
 	var out bytes.Buffer
 	out.Grow(1024 + 2*(len(d.Text)+len(d.HTML)))
-	var err error
-	if d.Text != "" && d.HTML != "" {
+	if len(parts) == 1 {
+		fields = append(fields, parts[0].header()...)
+		writeHeader(&out, fields)
+		parts[0].write(&out)
+	} else {
 		// The boundary holds "=_", which neither quoted-printable nor base64 can
 		// contain, so it cannot occur in a part.
 		sum := sha256.Sum256([]byte(d.MessageID))
-		add("Content-Type", "multipart/alternative; boundary=\"=_"+hex.EncodeToString(sum[:12])+"\"")
-		err = writeAlternative(&out, fields, part{"text/plain", d.Text}, part{"text/html", d.HTML})
-	} else {
-		only := part{"text/plain", d.Text}
-		if d.HTML != "" {
-			only = part{"text/html", d.HTML}
+		boundary := "=_" + hex.EncodeToString(sum[:12])
+		add("Content-Type", `multipart/alternative; boundary="`+boundary+`"`)
+		writeHeader(&out, fields)
+		for i, p := range parts {
+			if i > 0 {
+				out.WriteString("\r\n")
+			}
+			out.WriteString("--" + boundary + "\r\n")
+			writeHeader(&out, p.header())
+			p.write(&out)
 		}
-		fields = append(fields, only.header()...)
-		err = writeSingle(&out, fields, only)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("compose %s: %w", cut(d.MessageID), err)
+		out.WriteString("\r\n--" + boundary + "--\r\n")
 	}
 	if !bytes.HasSuffix(out.Bytes(), []byte("\r\n")) {
 		out.WriteString("\r\n")
@@ -211,26 +227,47 @@ func (m Mailbox) format() string {
 	return (&netmail.Address{Name: oneLine(m.Name), Address: m.Address}).String()
 }
 
-// A part is one text of the message.
-type part struct{ mediaType, text string }
+// A part is one text of the message: its body is in the charset, with CRLF line
+// ends, and not yet in a transfer encoding.
+type part struct{ mediaType, charset, body string }
 
 // encoding chooses the shorter of quoted-printable and base64. Neither lets a
 // relay on the way change the text, as 7bit and 8bit would (RFC 6376, section 5.3).
 func (p part) encoding() string {
 	other := 0
-	for i := range len(p.text) {
-		if p.text[i] >= utf8.RuneSelf {
+	for i := range len(p.body) {
+		if c := p.body[i]; c >= utf8.RuneSelf || c == 0x1B { // ESC of ISO-2022-JP
 			other++
 		}
 	}
-	if other > len(p.text)/6 {
+	if other > len(p.body)/6 {
 		return "base64"
 	}
 	return "quoted-printable"
 }
 
 func (p part) header() []Header {
-	return []Header{{"Content-Type", p.mediaType + "; charset=utf-8"}, {"Content-Transfer-Encoding", p.encoding()}}
+	// Some names must be quoted: iso_8859-1:1987.
+	contentType := mime.FormatMediaType(p.mediaType, map[string]string{"charset": p.charset})
+	return []Header{{"Content-Type", contentType}, {"Content-Transfer-Encoding", p.encoding()}}
+}
+
+// write writes the body in its transfer encoding. A buffer takes everything, so
+// there is no error to ask for.
+func (p part) write(out *bytes.Buffer) {
+	if p.encoding() == "quoted-printable" {
+		w := quotedprintable.NewWriter(out)
+		_, _ = io.WriteString(w, p.body)
+		_ = w.Close()
+		return
+	}
+	for rest := base64.StdEncoding.EncodeToString([]byte(p.body)); rest != ""; {
+		line := rest[:min(76, len(rest))]
+		if rest = rest[len(line):]; rest != "" {
+			line += "\r\n"
+		}
+		out.WriteString(line)
+	}
 }
 
 // crlf makes every line end CRLF and ends the last line.
@@ -245,15 +282,12 @@ func crlf(s string) string {
 	return strings.ReplaceAll(s, "\n", "\r\n")
 }
 
-// header turns the fields into go-message's header, which is written in the
-// reverse order of its additions. The fields are raw: go-message would change the
-// case of their names and leave encoded words on lines that are too long.
-func header(fields []Header) message.Header {
-	var h message.Header
-	for _, f := range slices.Backward(fields) {
-		h.AddRaw(f.fold())
+// writeHeader writes the fields and the empty line after them.
+func writeHeader(out *bytes.Buffer, fields []Header) {
+	for _, f := range fields {
+		out.Write(f.fold())
 	}
-	return h
+	out.WriteString("\r\n")
 }
 
 // fold is the field with its CRLF, in lines of at most 76 bytes where its words
@@ -274,37 +308,6 @@ func (h Header) fold() []byte {
 		first = false
 	}
 	return append(out, "\r\n"...)
-}
-
-func writeSingle(out io.Writer, fields []Header, p part) error {
-	w, err := message.CreateWriter(out, header(fields))
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(w, crlf(p.text)); err != nil {
-		return err
-	}
-	return w.Close()
-}
-
-func writeAlternative(out io.Writer, fields []Header, parts ...part) error {
-	w, err := message.CreateWriter(out, header(fields))
-	if err != nil {
-		return err
-	}
-	for _, p := range parts {
-		pw, err := w.CreatePart(header(p.header()))
-		if err != nil {
-			return err
-		}
-		if _, err := io.WriteString(pw, crlf(p.text)); err != nil {
-			return err
-		}
-		if err := pw.Close(); err != nil {
-			return err
-		}
-	}
-	return w.Close()
 }
 
 // checkWritten looks at the finished message as a stranger would: as many header

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/emersion/go-message"
+	_ "github.com/emersion/go-message/charset" // message.Read decodes more than utf-8
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -81,7 +82,7 @@ func TestComposeWritesTheGoldenMessages(t *testing.T) {
 	}
 }
 
-// texts reads the parts of a message back, decoded.
+// texts reads the parts of a message back, decoded to UTF-8.
 func texts(t testing.TB, m []byte) map[string]string {
 	t.Helper()
 	e, err := message.Read(bytes.NewReader(m))
@@ -118,6 +119,16 @@ func TestBothTextsSurviveEncoding(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("texts (-want +got):\n%s", diff)
+	}
+}
+
+func TestEmptySubjectIsLeftOut(t *testing.T) {
+	for subject, want := range map[string]bool{"": false, "   ": false, "x": true, "\u00a0": true} {
+		d := sample()
+		d.Subject = subject
+		if got := bytes.Contains(mustCompose(t, d), []byte("\r\nSubject:")); got != want {
+			t.Errorf("subject %q: field %v, want %v", subject, got, want)
+		}
 	}
 }
 
@@ -276,6 +287,9 @@ func FuzzCompose(f *testing.F) {
 			t.Fatalf("not a message: %v\n%q", err, m)
 		}
 		want := 8
+		if oneLine(subject) == "" {
+			want--
+		}
 		if text == "" || html == "" {
 			want++ // Content-Transfer-Encoding
 		}

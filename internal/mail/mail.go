@@ -11,9 +11,11 @@
 // bare CR or LF never leaves this program: receivers that disagree about line
 // ends are how one message is read as two (SMTP smuggling).
 //
-// The package does not parse messages, does not resolve names for delivery (a
-// Relay has one configured address, it is no MX client) and does not retry: a
-// Result says what is known, and the caller decides.
+// Between Compose and Sign, Readdress can give a message another From.
+//
+// The package does not parse messages beyond the names of their fields, does not
+// resolve names for delivery (a Relay has one configured address, it is no MX
+// client) and does not retry: a Result says what is known, and the caller decides.
 package mail
 
 import (
