@@ -21,7 +21,7 @@ type demoCmd struct{}
 
 // Help is shown by postseal demo --help.
 func (demoCmd) Help() string {
-	return `The journey: register a domain, publish its records, see it turn ACTIVE, register an address, prove it by the mailed code, send a DKIM-signed mail, lose the records, and see mail refused that was accepted before. Everything goes over the wire: the PingOne and native APIs over HTTP, DNS packets, SMTP. Grace and intervals are shortened to seconds. Exits non-zero on any deviation.`
+	return `The journey: register a domain, publish its records, see it turn ACTIVE, register an address, prove it by the mailed code, send a DKIM-signed mail, pair a mailbox and sign a person in by one-time codes, lose the records, and see mail refused that was accepted before. Everything goes over the wire: the PingOne, PingID SDK and native APIs over HTTP, DNS packets, SMTP. Grace and intervals are shortened to seconds. Exits non-zero on any deviation.`
 }
 
 func (demoCmd) Run(s *streams) error {
@@ -177,7 +177,7 @@ func (j *journey) mail(to, contains string) (raw string, err error) {
 type record struct{ name, rtype, value string }
 
 func (j *journey) run() error {
-	for _, part := range []func() error{j.login, j.domain, j.address, j.send, j.lose} {
+	for _, part := range []func() error{j.login, j.domain, j.address, j.send, j.signIn, j.lose} {
 		if err := part(); err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@
 //	dev         run everything embedded on loopback, with a demo tenant
 //	demo        run the whole journey once and show each step
 //	keygen      make a key-encryption key
-//	credential  make the first operator's key
+//	credential  make, list, rotate and revoke credentials, straight on the database
 //	version     say which version this is
 package main
 
@@ -44,7 +44,7 @@ type cli struct {
 	Dev        devCmd        `cmd:"" help:"Run everything embedded on loopback, with a demo tenant; or change what such an instance holds."`
 	Demo       demoCmd       `cmd:"" help:"Run the whole journey once against an instance of its own, and show each step."`
 	Keygen     keygenCmd     `cmd:"" help:"Make a key-encryption key."`
-	Credential credentialCmd `cmd:"" help:"Make the first operator's key."`
+	Credential credentialCmd `cmd:"" help:"Make, list, rotate and revoke credentials, straight on the database."`
 	Version    versionCmd    `cmd:"" help:"Say which version this is."`
 }
 

@@ -80,29 +80,6 @@ func (c *migrateCmd) Run(s *streams) error {
 	return nil
 }
 
-type credentialCmd struct {
-	Create credentialCreateCmd `cmd:"" help:"Make an operator's API key and print it, once."`
-}
-
-type credentialCreateCmd struct {
-	configFlags
-	Operator bool   `help:"An operator's key: it may do everything on this instance. The others are made through the API." required:""`
-	Name     string `help:"What the key is called in lists." default:"operator"`
-}
-
-func (c *credentialCreateCmd) Run(s *streams) error {
-	cfg, err := c.load(s, app.LoadDatabaseConfig)
-	if err != nil {
-		return err
-	}
-	key, err := app.CreateOperatorKey(s.ctx, cfg, c.Name, s.configured(cfg))
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(s.out, key)
-	return nil
-}
-
 type keygenCmd struct {
 	Out string `help:"File to write; it must not exist. Without it the key is printed." type:"path" placeholder:"FILE"`
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/jobs"
 	"github.com/postseal/postseal/internal/mail"
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/provider/builtin"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
@@ -38,6 +39,7 @@ import (
 // App is one running instance.
 type App struct {
 	Service *sender.Service
+	OTP     *otp.Service
 	Auth    *auth.Auth
 
 	cfg       Config
@@ -150,6 +152,9 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Provider: provider, Settings: settings, Log: log}); err != nil {
 		return a, err
 	}
+	if a.OTP, err = otp.New(ctx, otp.Config{Store: a.store.OTP(), Sender: a.Service, Settings: c.otpSettings(), Log: log}); err != nil {
+		return a, err
+	}
 	if err := a.engine(); err != nil {
 		return a, err
 	}
@@ -248,7 +253,10 @@ func (a *App) engine() (err error) {
 			sender.TaskDispatch: func(context.Context, sender.Task) error { a.Service.Wake(); return nil },
 			sender.TaskKeys:     func(ctx context.Context, t sender.Task) error { return a.Service.MakeKeys(ctx, t.Tenant, t.Object) },
 		},
-		Periodic: []jobs.Periodic{{Name: "recheck", Every: a.cfg.Verify.Sweep, Run: a.recheck}},
+		Periodic: []jobs.Periodic{
+			{Name: "recheck", Every: a.cfg.Verify.Sweep, Run: a.recheck},
+			{Name: "forget-codes", Every: 10 * time.Minute, Run: a.OTP.Forget},
+		},
 	})
 	if err == nil {
 		a.store.SetEnqueuer(a.jobs)

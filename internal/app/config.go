@@ -23,9 +23,11 @@ import (
 
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/mail"
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/provider/builtin"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
+	"github.com/postseal/postseal/internal/template"
 )
 
 // Config is everything that can be set about `postseal serve`. Sources, later
@@ -42,16 +44,19 @@ type Config struct {
 	KeyFile string `koanf:"key_file"`
 	Keys    string `koanf:"keys"`
 
-	HTTP     HTTPConfig    `koanf:"http"`
-	Service  ServiceConfig `koanf:"service"`
-	DNS      DNSConfig     `koanf:"dns"`
-	Names    builtin.Names `koanf:"names"` // templates of the records that owners publish
-	Verify   VerifyConfig  `koanf:"verify"`
-	Code     CodeConfig    `koanf:"code"`
-	Send     SendConfig    `koanf:"send"`
-	Log      LogConfig     `koanf:"log"`
-	Debug    DebugConfig   `koanf:"debug"`
-	TokenTTL time.Duration `koanf:"token_ttl"` // life of access tokens
+	HTTP     HTTPConfig     `koanf:"http"`
+	Service  ServiceConfig  `koanf:"service"`
+	DNS      DNSConfig      `koanf:"dns"`
+	Names    builtin.Names  `koanf:"names"` // templates of the records that owners publish
+	Verify   VerifyConfig   `koanf:"verify"`
+	Code     CodeConfig     `koanf:"code"`
+	Send     SendConfig     `koanf:"send"`
+	OTP      OTPConfig      `koanf:"otp"`
+	Template TemplateConfig `koanf:"templates"`
+	PingID   PingIDConfig   `koanf:"pingid"`
+	Log      LogConfig      `koanf:"log"`
+	Debug    DebugConfig    `koanf:"debug"`
+	TokenTTL time.Duration  `koanf:"token_ttl"` // life of access tokens
 	// Geographies name the regions that new tenants get; DefaultGeography is that of
 	// tenants which name none.
 	Geographies      map[string][]string `koanf:"geographies"`
@@ -142,6 +147,37 @@ type RelayConfig struct {
 	Connections  int    `koanf:"connections"`
 }
 
+// OTPConfig are the settings of one-time codes that people sign in with.
+type OTPConfig struct {
+	SessionLife  time.Duration `koanf:"session_life"`  // of a pairing or an authentication
+	Tries        int           `koanf:"tries"`         // wrong codes in one of them
+	WrongPerDay  int           `koanf:"wrong_per_day"` // wrong codes of one user, all of them together
+	PerUser      int           `koanf:"per_user"`      // codes sent to one user in an hour
+	PerRecipient int           `koanf:"per_recipient"` // codes sent to one address in a day, all tenants together
+	Keep         time.Duration `koanf:"keep"`          // how long what has ended stays in the database
+}
+
+// TemplateConfig is about the mail of templates.
+type TemplateConfig struct {
+	// BuiltinSenders are addresses that every tenant may put into its templates; their
+	// mail leaves from the service's own no-reply.
+	BuiltinSenders []string `koanf:"builtin_senders"`
+	// LastLocale is tried last where a template is missing in the wanted locale; empty:
+	// nothing is.
+	LastLocale string `koanf:"last_locale"`
+}
+
+// PingIDConfig is about the API of the PingID SDK.
+type PingIDConfig struct {
+	// PublicNames are host names that clients use, beside that of http.public_url and
+	// of the Host header: they sign the host of the URL that they were given.
+	PublicNames    []string `koanf:"public_names"`
+	ActionsCreate  bool     `koanf:"actions_create"`  // answer 201 to activate and resend
+	RefuseReplays  bool     `koanf:"refuse_replays"`  // let no request in twice
+	RequireExpires bool     `koanf:"require_expires"` // let no request in that can be used for ever
+	PrefixNames    bool     `koanf:"prefix_names"`    // answer names of applications as the vendor's console made them
+}
+
 // DebugConfig is for looking into a running instance.
 type DebugConfig struct {
 	Listen string `koanf:"listen"` // HOST:PORT on loopback for Go's profiles (/debug/pprof/); empty: not
@@ -156,7 +192,7 @@ type LogConfig struct {
 // DefaultConfig is complete but for the database, the keys, the service domain
 // and the relay, which nobody can guess.
 func DefaultConfig() Config {
-	s := sender.DefaultSettings()
+	s, o := sender.DefaultSettings(), otp.DefaultSettings()
 	return Config{
 		HTTP:  HTTPConfig{Listen: "127.0.0.1:8080"},
 		DNS:   DNSConfig{Timeout: time.Second, RateLimit: 1000},
@@ -173,6 +209,10 @@ func DefaultConfig() Config {
 			Workers: s.Send.Workers, Life: s.Send.Life, FirstRetry: s.Send.FirstRetry, LastRetry: s.Send.LastRetry,
 			Lease: s.Send.Lease, QueueLimit: s.Send.QueueLimit,
 		},
+		OTP: OTPConfig{
+			SessionLife: o.SessionLife, Tries: o.Tries, WrongPerDay: o.WrongPerDay, PerUser: o.PerUser, PerRecipient: s.Code.OTPPerRecipient, Keep: o.Keep,
+		},
+		Template:         TemplateConfig{BuiltinSenders: s.BuiltinSenders, LastLocale: string(s.LastLocale)},
 		Log:              LogConfig{Level: "info", Format: "json"},
 		TokenTTL:         time.Hour,
 		Geographies:      s.Geographies,
@@ -229,6 +269,9 @@ func load(path string, environ, settings []string, check func(Config) []error) (
 	c := DefaultConfig()
 	if k.Exists("geographies") {
 		c.Geographies = nil // given ones replace the defaults, they don't mix
+	}
+	if k.Exists("templates.builtin_senders") {
+		c.Template.BuiltinSenders = nil
 	}
 	err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result: &c, ErrorUnused: true, WeaklyTypedInput: true, TagName: "koanf",
@@ -357,6 +400,7 @@ func (c Config) problems() []error {
 		"verify.active_every": c.Verify.ActiveEvery, "verify.lapsing_every": c.Verify.LapsingEvery, "verify.unknown_every": c.Verify.UnknownEvery,
 		"verify.sweep": c.Verify.Sweep, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
 		"send.last_retry": c.Send.LastRetry, "send.lease": c.Send.Lease, "dns.timeout": c.DNS.Timeout, "token_ttl": c.TokenTTL,
+		"otp.session_life": c.OTP.SessionLife, "otp.keep": c.OTP.Keep,
 	} {
 		if d <= 0 {
 			add("%s is %s: it must be longer than nothing", key, d)
@@ -368,9 +412,21 @@ func (c Config) problems() []error {
 	for key, n := range map[string]int{
 		"verify.loss_checks": c.Verify.LossChecks, "verify.quorum": c.Verify.Quorum, "code.tries": c.Code.Tries,
 		"code.resend_per_day": c.Code.ResendPerDay, "code.per_recipient": c.Code.PerRecipient, "send.workers": c.Send.Workers, "send.queue_limit": c.Send.QueueLimit,
+		"otp.tries": c.OTP.Tries, "otp.wrong_per_day": c.OTP.WrongPerDay, "otp.per_user": c.OTP.PerUser, "otp.per_recipient": c.OTP.PerRecipient,
 	} {
 		if n < 1 {
 			add("%s is %d: it must be at least 1", key, n)
+		}
+	}
+	if _, err := c.builtinSenders(); err != nil {
+		add("templates.builtin_senders: %w", err)
+	}
+	if _, err := template.ParseLocale(c.Template.LastLocale); c.Template.LastLocale != "" && err != nil {
+		add("templates.last_locale: %w", err)
+	}
+	for _, name := range c.PingID.PublicNames {
+		if name == "" || strings.ContainsAny(name, "/@ ") { // nobody could sign that
+			add("pingid.public_names has %q: write the host alone, such as mail.postseal.example", name)
 		}
 	}
 	for name, regions := range c.Geographies {
@@ -411,7 +467,35 @@ func (c Config) settings() sender.Settings {
 	s.Code.ResendPerDay, s.Code.PerRecipient = c.Code.ResendPerDay, c.Code.PerRecipient
 	s.Send.Workers, s.Send.Life, s.Send.FirstRetry, s.Send.LastRetry = c.Send.Workers, c.Send.Life, c.Send.FirstRetry, c.Send.LastRetry
 	s.Send.Lease, s.Send.QueueLimit = c.Send.Lease, c.Send.QueueLimit
+	s.Code.OTPPerRecipient = c.OTP.PerRecipient
+	s.BuiltinSenders, _ = c.builtinSenders() // checked by problems
+	s.LastLocale, _ = template.ParseLocale(c.Template.LastLocale)
 	return s
+}
+
+func (c Config) otpSettings() otp.Settings {
+	return otp.Settings{SessionLife: c.OTP.SessionLife, Tries: c.OTP.Tries, WrongPerDay: c.OTP.WrongPerDay, PerUser: c.OTP.PerUser, Keep: c.OTP.Keep}
+}
+
+// builtinSenders are in the form that the core compares.
+func (c Config) builtinSenders() (all []string, err error) {
+	for _, a := range c.Template.BuiltinSenders {
+		canonical, _, err := sender.ParseMailbox("builtin_senders", a)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, canonical)
+	}
+	return all, nil
+}
+
+// pingidNames are the hosts that requests may be signed for.
+func (c Config) pingidNames() []string {
+	names := slices.Clone(c.PingID.PublicNames)
+	if u, err := url.Parse(c.HTTP.PublicURL); err == nil && u.Host != "" {
+		names = append(names, u.Hostname())
+	}
+	return names
 }
 
 // keyring reads the key-encryption keys; a file that others may read is refused.

@@ -3,16 +3,21 @@ package app
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/postseal/postseal/internal/otp"
+	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
 )
 
@@ -72,6 +77,8 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 	_, err := LoadConfig("", []string{"POSTSEAL_HTTP__LISTN=x", "POSTSEAL_DNS__LISTEN=nowhere"}, []string{
 		"verify.grace=soon", "send.workers=0", "service.domain=*.example.org", "http.public_url=mail.example.org", "log.level=loud",
 		"send.relay.tls=maybe", "service.outbound=here", "debug.listen=192.0.2.1:80", "default_geography=mars", "nonsense",
+		"otp.session_life=0s", "otp.tries=0", "otp.wrong_per_day=-1", "otp.per_user=0", "otp.per_recipient=0", "otp.keep=-1h", "otp.trys=1", "templates.builtin_senders=nobody",
+		"templates.last_locale=x-", "template.last_locale=en", "pingid.public_names=https://a.example", "pingid.actions_create=perhaps",
 	})
 	if err == nil {
 		t.Fatal("no problem found")
@@ -79,10 +86,64 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"listn", "dns.listen", "verify.grace", "send.workers", "service.domain", "http.public_url", "log.level", "send.relay.tls", "service.outbound",
 		"debug.listen", "default_geography", "nonsense", "database is not set", "key-encryption key", "send.relay.address", "service.nameservers",
+		"otp.session_life is 0s", "otp.tries is 0", "otp.wrong_per_day is -1", "otp.per_user is 0", "otp.per_recipient is 0", "otp.keep is -1h", "unknown setting otp.trys", "templates.builtin_senders: ",
+		"templates.last_locale: ", "unknown setting template", `pingid.public_names has "https://a.example"`, "pingid.actions_create",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named in\n%v", want, err)
 		}
+	}
+}
+
+func TestCodesTemplatesAndPingIDHaveSettings(t *testing.T) {
+	c, err := LoadConfig("", []string{"POSTSEAL_OTP__TRIES=4", "POSTSEAL_TEMPLATES__BUILTIN_SENDERS=a@one.example, \"B\" <B@TWO.example>", "POSTSEAL_PINGID__PUBLIC_NAMES=a.example,b.example:8443"},
+		append(needed(t), "otp.session_life=10m", "otp.wrong_per_day=7", "otp.per_user=8", "otp.per_recipient=9", "otp.keep=48h", "templates.last_locale=pt_br",
+			"http.public_url=https://Mail.Postseal.example:8443/", "pingid.actions_create=true", "pingid.refuse_replays=true", "pingid.require_expires=true", "pingid.prefix_names=true"))
+	if err == nil || !strings.Contains(err.Error(), "templates.builtin_senders") {
+		t.Errorf("a built-in sender with a display name: %v", err)
+	}
+	c.Template.BuiltinSenders[1] = "B@TWO.example"
+	if ps := c.problems(); len(ps) != 0 {
+		t.Fatal(ps)
+	}
+	s, o := c.settings(), c.otpSettings()
+	for what, pair := range map[string][2]any{
+		"session_life":     {o.SessionLife, 10 * time.Minute},
+		"tries":            {o.Tries, 4},
+		"wrong_per_day":    {o.WrongPerDay, 7},
+		"per_user":         {o.PerUser, 8},
+		"per_recipient":    {s.Code.OTPPerRecipient, 9},
+		"keep":             {o.Keep, 48 * time.Hour},
+		"builtin_senders":  {fmt.Sprint(s.BuiltinSenders), "[a@one.example B@two.example]"},
+		"last_locale":      {string(s.LastLocale), "pt-BR"},
+		"public_names":     {fmt.Sprint(c.pingidNames()), "[a.example b.example:8443 Mail.Postseal.example]"},
+		"pingid's choices": {c.PingID.ActionsCreate && c.PingID.RefuseReplays && c.PingID.RequireExpires && c.PingID.PrefixNames, true},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: %v, want %v", what, pair[0], pair[1])
+		}
+	}
+	// The defaults are the cores' own, and those that can be nothing can be set so.
+	if c, err = LoadConfig("", nil, needed(t)); err != nil {
+		t.Fatal(err)
+	}
+	if c.otpSettings() != otp.DefaultSettings() || fmt.Sprint(c.settings().BuiltinSenders) != "[noreply@pingidentity.com]" || c.settings().LastLocale != "en" ||
+		c.settings().Code.OTPPerRecipient != sender.DefaultSettings().Code.OTPPerRecipient || len(c.pingidNames()) != 0 || c.PingID.ActionsCreate || c.PingID.RefuseReplays || c.PingID.RequireExpires || c.PingID.PrefixNames {
+		t.Errorf("by default %+v %+v %+v", c.OTP, c.Template, c.PingID)
+	}
+	if c, err = LoadConfig("", nil, append(needed(t), "templates.builtin_senders=", "templates.last_locale=")); err != nil || len(c.settings().BuiltinSenders) != 0 || c.settings().LastLocale != "" {
+		t.Errorf("without built-in senders and a last locale: %+v, %v", c.Template, err)
+	}
+}
+
+func TestGivenBuiltinSendersReplaceTheDefaults(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte("templates: {builtin_senders: [noreply@mail.example.org]}\npingid: {public_names: [a.example]}\notp: {session_life: 5m}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(path, nil, needed(t))
+	if err != nil || fmt.Sprint(c.settings().BuiltinSenders, c.pingidNames(), c.otpSettings().SessionLife) != "[noreply@mail.example.org] [a.example] 5m0s" {
+		t.Errorf("%+v %+v %+v, %v", c.OTP, c.Template, c.PingID, err)
 	}
 }
 
@@ -216,14 +277,28 @@ func TestDevDirectoryOutlivesTheInstance(t *testing.T) {
 	if status := addRecord(t, first, key); status != http.StatusNoContent {
 		t.Fatalf("adding a record: %d", status)
 	}
+	old := properties(t, first)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "env")); !os.IsNotExist(err) {
-		t.Errorf("the env file is still there: %v", err)
+	for _, file := range []string{filepath.Join(dir, "env"), first.Getenv("PINGID_PROPERTIES")} {
+		if _, err := os.Stat(file); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", file, err)
+		}
 	}
 	second := devInstance(t, DevConfig{Dir: dir})
+	fresh := properties(t, second)
+	if fresh["account_id"] != old["account_id"] || fresh["account_id"] != second.Getenv("PINGONE_ENVIRONMENT_ID") || fresh["app_id"] != old["app_id"] ||
+		fresh["api_key"] == old["api_key"] || fresh["pingidsdk_url"] != second.Getenv("POSTSEAL_URL")+"/pingid" {
+		t.Errorf("the properties files of both starts: %s and %s", slices.Sorted(maps.Keys(old)), slices.Sorted(maps.Keys(fresh)))
+	}
+	for token, ok := range map[string]bool{old["token"]: false, fresh["token"]: true} {
+		key, _, err := second.app.Auth.Key(t.Context(), sender.ID(fresh["account_id"]), token)
+		if (err == nil) != ok || (ok && base64.StdEncoding.EncodeToString(key) != fresh["api_key"]) {
+			t.Errorf("a key pair that counts: %t, want %t; %v", err == nil, ok, err)
+		}
+	}
 	if second.Getenv("PINGONE_ENVIRONMENT_ID") != first.Getenv("PINGONE_ENVIRONMENT_ID") {
 		t.Error("the second start has another tenant")
 	}
@@ -236,6 +311,22 @@ func TestDevDirectoryOutlivesTheInstance(t *testing.T) {
 	if txt, err := resolver.LookupTXT(t.Context(), "a.example.org"); err != nil || len(txt) != 1 || txt[0] != "kept" {
 		t.Errorf("the record of the first start: %q %v", txt, err)
 	}
+}
+
+// properties reads the file that clients of the PingID SDK read.
+func properties(t *testing.T, d *Dev) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(d.Getenv("PINGID_PROPERTIES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]string)
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			all[name] = value
+		}
+	}
+	return all
 }
 
 func addRecord(t *testing.T, d *Dev, key string) int {

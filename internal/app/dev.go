@@ -20,6 +20,7 @@ import (
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/mail"
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/smtpd"
 	"github.com/postseal/postseal/internal/store"
@@ -64,6 +65,7 @@ type Dev struct {
 	inbox     *smtpd.Inbox
 	inboxAt   net.Listener
 	proxyAt   net.Listener // nil: no proxy
+	secrets   []string     // files that are of no use once this instance has ended
 	log       *slog.Logger
 }
 
@@ -302,8 +304,41 @@ func (d *Dev) populate(ctx context.Context, tenants int) error {
 		} {
 			d.Env = append(d.Env, EnvVar{v.Name + suffix, v.Value})
 		}
+		file, err := d.pingid(ctx, t, suffix)
+		if err != nil {
+			return err
+		}
+		d.Env = append(d.Env, EnvVar{"PINGID_PROPERTIES" + suffix, file})
 	}
 	return nil
+}
+
+// devApplication is the id of each demo tenant's application.
+const devApplication sender.ID = "0197a000-0000-4000-8000-00000000a001"
+
+// pingid makes a tenant's key pair, and an application that may send codes, and
+// writes the file that clients of the PingID SDK read.
+func (d *Dev) pingid(ctx context.Context, t sender.Tenant, suffix string) (file string, err error) {
+	local := auth.Local()
+	_, err = d.app.OTP.Application(ctx, local, t.ID, devApplication)
+	if sender.KindOf(err) == sender.NotFound {
+		_, err = d.app.OTP.CreateApplication(ctx, local, t.ID, otp.NewApplication{ID: devApplication, Name: "Demo", Enabled: true})
+		if err == nil {
+			_, err = d.app.OTP.SetAttribute(ctx, local, t.ID, devApplication, otp.EmailEnabled, "true")
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	c, secret, err := d.app.Auth.CreateCredential(ctx, local, auth.NewCredential{
+		Kind: sender.KeyPair, Name: devCredential, Tenant: t.ID, Grants: []sender.Grant{{Tenant: t.ID, Role: sender.RoleAdmin}},
+	})
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(d.dir, "pingid"+suffix+".properties")
+	d.secrets = append(d.secrets, file)
+	return file, writeFile(file, []byte(auth.Properties(c, secret, d.Getenv("POSTSEAL_URL")+"/pingid", devApplication)), 0o600)
 }
 
 // devCredential is the name of the credentials that are made at each start.
@@ -394,7 +429,9 @@ func (d *Dev) close() {
 		}
 	}
 	if d.dir != "" {
-		_ = os.Remove(filepath.Join(d.dir, "env")) // nobody answers there any more
+		for _, file := range append(d.secrets, filepath.Join(d.dir, "env")) { // nobody answers there any more
+			_ = os.Remove(file)
+		}
 	}
 	if d.temporary && d.dir != "" {
 		if err := os.RemoveAll(d.dir); err != nil {

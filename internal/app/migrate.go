@@ -6,7 +6,6 @@ import (
 
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/jobs"
-	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
 )
 
@@ -31,26 +30,26 @@ func migrate(ctx context.Context, dsn string, keys *store.Keyring, log *slog.Log
 // GenerateKey returns a line for a file of key-encryption keys.
 func GenerateKey() string { return store.GenerateKey() }
 
-// CreateOperatorKey makes an operator's API key straight in the database: how the
-// first one comes to be. The server may be running meanwhile.
-func CreateOperatorKey(ctx context.Context, c Config, name string, log *slog.Logger) (string, error) {
+// WithAuth gives do what manages credentials, straight on the database: how the
+// first credential comes to be. The server may be running meanwhile; it learns of a
+// revocation within two seconds.
+func WithAuth(ctx context.Context, c Config, log *slog.Logger, do func(*auth.Auth) error) error {
 	keys, err := c.keyring()
 	if err != nil {
-		return "", err
+		return err
 	}
 	s, err := store.Open(ctx, store.Config{DSN: c.Database, SealKeys: keys, Shared: true, Log: log})
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer s.Close() //nolint:errcheck // what was written is durable
 	signing, err := s.Secret(ctx, "access-token", 32)
 	if err != nil {
-		return "", err
+		return err
 	}
 	a, err := auth.New(auth.Config{Store: s, SigningKey: signing, Log: log})
 	if err != nil {
-		return "", err
+		return err
 	}
-	_, key, err := a.CreateCredential(ctx, auth.Local(), auth.NewCredential{Kind: sender.APIKey, Name: name, Operator: true})
-	return string(key), err
+	return do(a)
 }

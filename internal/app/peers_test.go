@@ -32,7 +32,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postseal/postseal/internal/app"
+	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/mail/mailtest"
+	"github.com/postseal/postseal/internal/sender"
 )
 
 const (
@@ -196,8 +198,11 @@ func (p *peers) serve(relay string) (c *client, resolvers []string) {
 	})
 	c.get("/readyz", nil) // the socket is open: whoever connects waits for Run
 	// While the server runs, as an operator would.
-	c.token, err = app.CreateOperatorKey(p.ctx, cfg, "operator", log)
-	p.must(err)
+	p.must(app.WithAuth(p.ctx, cfg, log, func(a *auth.Auth) error {
+		_, key, err := a.CreateCredential(p.ctx, auth.Local(), auth.NewCredential{Kind: sender.APIKey, Name: "operator", Operator: true})
+		c.token = string(key)
+		return err
+	}))
 	return c, resolvers
 }
 

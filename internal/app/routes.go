@@ -10,6 +10,7 @@ import (
 
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/api/native"
+	"github.com/postseal/postseal/internal/api/pingid"
 	"github.com/postseal/postseal/internal/api/pingone"
 	"github.com/postseal/postseal/internal/sender"
 )
@@ -34,7 +35,11 @@ func (a *App) routes(x extras) http.Handler {
 	})
 	return api.Mounts(clean,
 		api.Mount{Owns: pingone.Owns, Handler: pingone.New(pingone.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log})},
-		api.Mount{Owns: native.Owns, Handler: native.New(native.Config{Service: a.Service, Auth: a.Auth, Log: a.log, Version: Version()})},
+		api.Mount{Owns: native.Owns, Handler: native.New(native.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log, Version: Version()})},
+		api.Mount{Owns: pingid.Owns, Handler: pingid.New(pingid.Config{
+			Core: a.Service, OTP: a.OTP, Keys: a.Auth, Origin: origin, Log: a.log, Names: a.cfg.pingidNames(), ActionsCreate: a.cfg.PingID.ActionsCreate,
+			RefuseReplays: a.cfg.PingID.RefuseReplays, RequireExpires: a.cfg.PingID.RequireExpires, PrefixNames: a.cfg.PingID.PrefixNames,
+		})},
 	)
 }
 
@@ -55,7 +60,7 @@ func (a *App) ready(w http.ResponseWriter, r *http.Request) {
 func nothing(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusNotFound)
-	_, _ = io.WriteString(w, `{"id":"`+string(sender.NewID())+`","code":"NOT_FOUND","message":"There is nothing at this path. The APIs of Postseal are below /v1; /v1/openapi.json describes the native one."}`+"\n")
+	_, _ = io.WriteString(w, `{"id":"`+string(sender.NewID())+`","code":"NOT_FOUND","message":"There is nothing at this path. The APIs of Postseal are below /v1 and /pingid/v1; /v1/openapi.json describes the native one."}`+"\n")
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

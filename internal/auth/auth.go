@@ -29,6 +29,7 @@ type Auth struct {
 	credentials sender.Recent[sender.ID, sender.Credential]
 	verified    sender.Recent[[32]byte, struct{}]
 	tokens      sender.Recent[[32]byte, claims] // by the SHA-256 of access tokens whose signature was right
+	keys        sender.Recent[keyName, sender.Credential]
 	hashing     *turns
 }
 
@@ -60,6 +61,7 @@ func New(c Config) (*Auth, error) {
 		credentials: sender.Recent[sender.ID, sender.Credential]{Age: credentialAge},
 		tokens:      sender.Recent[[32]byte, claims]{Age: verifiedAge},
 		verified:    sender.Recent[[32]byte, struct{}]{Age: verifiedAge},
+		keys:        sender.Recent[keyName, sender.Credential]{Age: credentialAge},
 	}, nil
 }
 
@@ -74,6 +76,12 @@ func refused(why string) error {
 	e := sender.Errorf(sender.Unauthenticated, "", "The credential is missing, wrong, expired or revoked; get a new access token, or ask for a new credential.")
 	e.Err = errors.New(why)
 	return e
+}
+
+// forget drops what is remembered of a credential that was changed here.
+func (a *Auth) forget(c sender.Credential) {
+	a.credentials.Drop(c.ID)
+	a.keys.Drop(keyName{c.Tenant, c.Token})
 }
 
 // credential reads a credential, not older than credentialAge.

@@ -25,6 +25,8 @@ type harness struct {
 	store *store.Store
 	key   []byte
 	auth  *auth.Auth
+	log   *slog.Logger
+	lines *strings.Builder // what was logged; to be read when nothing runs
 }
 
 func newHarness(t *testing.T) *harness {
@@ -33,12 +35,14 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), store.Config{DSN: filepath.Join(t.TempDir(), "postseal.db"), SealKeys: ring, Log: slog.New(slog.DiscardHandler), Migrate: true})
+	h := &harness{t: t, lines: new(strings.Builder)}
+	h.log = slog.New(slog.NewTextHandler(h.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err := store.Open(t.Context(), store.Config{DSN: filepath.Join(t.TempDir(), "postseal.db"), SealKeys: ring, Log: h.log, Migrate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	h := &harness{t: t, store: s}
+	h.store = s
 	if h.key, err = s.Secret(t.Context(), "access-token", 32); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +53,7 @@ func newHarness(t *testing.T) *harness {
 // node is another process on the same store.
 func (h *harness) node() *auth.Auth {
 	h.t.Helper()
-	a, err := auth.New(auth.Config{Store: h.store, SigningKey: h.key, Log: slog.New(slog.DiscardHandler)})
+	a, err := auth.New(auth.Config{Store: h.store, SigningKey: h.key, Log: h.log})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -24,10 +24,11 @@ type NewCredential struct {
 	ExpiresAt time.Time // zero: never
 }
 
-// CreateCredential makes a credential and returns its secret, which is kept
-// nowhere: the client secret of an OAuth client, whose client id is the
-// credential's id, or a whole API key. Its maker must be an admin of the home
-// tenant and can't give what they don't hold; operators make everything.
+// CreateCredential makes a credential and returns its secret, which is shown once:
+// the client secret of an OAuth client, whose client id is the credential's id; a
+// whole API key; or the base64 of a key pair's HMAC key, whose other half is
+// [sender.Credential.Token]. Its maker must be an admin of the home tenant and
+// can't give what they don't hold; operators make everything.
 //
 // Errors: NotFound and Denied about the tenant, Required or Invalid with the
 // field's name.
@@ -36,25 +37,9 @@ func (a *Auth) CreateCredential(ctx context.Context, p sender.Principal, n NewCr
 		return sender.Credential{}, "", err
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	if err := a.check(ctx, p, n, now); err != nil {
-		return sender.Credential{}, "", err
-	}
-	release, err := a.hashing.take(ctx, n.Tenant)
+	c, secret, err := a.make(ctx, p, n, now)
 	if err != nil {
 		return sender.Credential{}, "", err
-	}
-	secret := newSecret()
-	phc := hash(secret)
-	release()
-	c := sender.Credential{
-		ID: sender.NewID(), Kind: n.Kind, Name: n.Name, Tenant: n.Tenant, Operator: n.Operator, Grants: n.Grants, Domain: n.Domain,
-		SecretHash: phc, CreatedAt: now, ExpiresAt: n.ExpiresAt.UTC().Truncate(time.Microsecond),
-	}
-	if n.ExpiresAt.IsZero() {
-		c.ExpiresAt = time.Time{}
-	}
-	if c.Kind == sender.APIKey {
-		secret = makeKey(c.ID, secret)
 	}
 	err = a.store.Update(ctx, func(tx sender.Tx) error {
 		if err := tx.InsertCredential(ctx, c); err != nil {
@@ -66,8 +51,105 @@ func (a *Auth) CreateCredential(ctx context.Context, p sender.Principal, n NewCr
 		return sender.Credential{}, "", err
 	}
 	a.log.Info("credential created", "credential", c.ID, "kind", c.Kind, "tenant", c.Tenant, "operator", c.Operator, "by", p.Credential)
-	c.SecretHash = ""
+	return shown(c), secret, nil
+}
+
+// make checks what is asked for and draws the secret.
+func (a *Auth) make(ctx context.Context, p sender.Principal, n NewCredential, now time.Time) (c sender.Credential, secret Secret, err error) {
+	if err := a.check(ctx, p, n, now); err != nil {
+		return c, "", err
+	}
+	c = sender.Credential{
+		ID: sender.NewID(), Kind: n.Kind, Name: n.Name, Tenant: n.Tenant, Operator: n.Operator, Grants: n.Grants, Domain: n.Domain, CreatedAt: now,
+	}
+	if !n.ExpiresAt.IsZero() {
+		c.ExpiresAt = n.ExpiresAt.UTC().Truncate(time.Microsecond)
+	}
+	if n.Kind == sender.KeyPair {
+		c.Token, c.Key, secret = newKeyPair()
+		return c, secret, nil
+	}
+	release, err := a.hashing.take(ctx, n.Tenant)
+	if err != nil {
+		return c, "", err
+	}
+	secret = newSecret()
+	c.SecretHash = hash(secret)
+	release()
+	if c.Kind == sender.APIKey {
+		secret = makeKey(c.ID, secret)
+	}
 	return c, secret, nil
+}
+
+// shown is a credential without what must not be shown.
+func shown(c sender.Credential) sender.Credential {
+	c.SecretHash, c.Key = "", nil
+	return c
+}
+
+// MaxOverlap bounds how long a rotated credential can be used on.
+const MaxOverlap = 30 * 24 * time.Hour
+
+// RotateCredential makes another credential of the same kind, name and rights, and
+// lets the old one end after the overlap, in which both can be used. It returns the
+// new one with its secret. Errors: those of CreateCredential, Invalid on "overlap",
+// Invalid on "credential" where the old one is at its end already.
+func (a *Auth) RotateCredential(ctx context.Context, p sender.Principal, tenant, id sender.ID, overlap time.Duration) (sender.Credential, Secret, error) {
+	none := sender.Credential{}
+	if err := a.mayManage(ctx, p, tenant, tenant == ""); err != nil {
+		return none, "", err
+	}
+	if overlap < 0 || overlap > MaxOverlap {
+		return none, "", sender.Errorf(sender.Invalid, "overlap", "The overlap must be from nothing to %d days.", int(MaxOverlap.Hours()/24))
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	old, err := a.store.Credential(ctx, id)
+	if err != nil {
+		return none, "", err
+	}
+	if old.Tenant != tenant {
+		return none, "", notFound()
+	}
+	c, secret, err := a.make(ctx, p, NewCredential{
+		Kind: old.Kind, Name: old.Name, Tenant: old.Tenant, Operator: old.Operator, Grants: old.Grants, Domain: old.Domain,
+	}, now)
+	if err != nil {
+		return none, "", err
+	}
+	until := now.Add(overlap)
+	err = a.store.Update(ctx, func(tx sender.Tx) error {
+		old, err := tx.Credential(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !old.Active(now) {
+			return sender.Errorf(sender.Invalid, "credential", "The credential was revoked or has expired; make a new one instead.")
+		}
+		if !old.ExpiresAt.IsZero() && old.ExpiresAt.Before(until) {
+			until = old.ExpiresAt // a rotation prolongs nothing
+		}
+		if err := tx.InsertCredential(ctx, c); err != nil {
+			return err
+		}
+		if err := tx.ExpireCredential(ctx, tenant, id, until); err != nil {
+			return err
+		}
+		if err := record(ctx, tx, p, c, sender.EventCredentialCreated, now); err != nil {
+			return err
+		}
+		return record(ctx, tx, p, old, sender.EventCredentialRotated, now, "by", string(c.ID), "until", until.Format(time.RFC3339))
+	})
+	if err != nil {
+		return none, "", err
+	}
+	a.forget(old)
+	a.log.Info("credential rotated", "credential", id, "new", c.ID, "tenant", tenant, "until", until, "by", p.Credential)
+	return shown(c), secret, nil
+}
+
+func notFound() error {
+	return sender.Errorf(sender.NotFound, "", "The requested credential was not found.")
 }
 
 // Credentials lists a tenant's credentials in the order of their creation,
@@ -79,7 +161,7 @@ func (a *Auth) Credentials(ctx context.Context, p sender.Principal, tenant sende
 	}
 	cs, err := a.store.Credentials(ctx, tenant, page)
 	for i := range cs {
-		cs[i].SecretHash = ""
+		cs[i] = shown(cs[i])
 	}
 	return cs, err
 }
@@ -92,13 +174,13 @@ func (a *Auth) RevokeCredential(ctx context.Context, p sender.Principal, tenant,
 		return err
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	err := a.store.Update(ctx, func(tx sender.Tx) error {
-		c, err := tx.Credential(ctx, id)
-		if err != nil {
+	var c sender.Credential
+	err := a.store.Update(ctx, func(tx sender.Tx) (err error) {
+		if c, err = tx.Credential(ctx, id); err != nil {
 			return err
 		}
 		if c.Tenant != tenant {
-			return sender.Errorf(sender.NotFound, "", "The requested credential was not found.")
+			return notFound()
 		}
 		if !c.RevokedAt.IsZero() {
 			return nil
@@ -111,21 +193,18 @@ func (a *Auth) RevokeCredential(ctx context.Context, p sender.Principal, tenant,
 	if err != nil {
 		return err
 	}
-	a.credentials.Drop(id)
+	a.forget(c)
 	a.log.Info("credential revoked", "credential", id, "tenant", tenant, "by", p.Credential)
 	return nil
 }
 
 // record writes the audit event of a tenant's credential; an operator's has no
 // tenant whose log could hold it.
-func record(ctx context.Context, tx sender.Tx, p sender.Principal, c sender.Credential, t sender.EventType, now time.Time) error {
+func record(ctx context.Context, tx sender.Tx, p sender.Principal, c sender.Credential, t sender.EventType, now time.Time, data ...string) error {
 	if c.Tenant == "" {
 		return nil
 	}
-	return tx.InsertEvent(ctx, sender.Event{
-		ID: sender.NewID(), Tenant: c.Tenant, At: now, Actor: p.Credential, Type: t, Object: c.ID,
-		Data: map[string]string{"kind": string(c.Kind), "name": c.Name},
-	})
+	return tx.InsertEvent(ctx, sender.NewEvent(p, c.Tenant, t, c.ID, now, append([]string{"kind", string(c.Kind), "name", c.Name}, data...)...))
 }
 
 // mayManage lets operators do everything, and admins of a tenant manage that
@@ -158,8 +237,10 @@ func (a *Auth) mayManage(ctx context.Context, p sender.Principal, tenant sender.
 // known already.
 func (a *Auth) check(ctx context.Context, p sender.Principal, n NewCredential, now time.Time) error {
 	switch {
-	case n.Kind != sender.OAuthClient && n.Kind != sender.APIKey:
-		return sender.Errorf(sender.Invalid, "kind", "kind must be %s or %s.", sender.OAuthClient, sender.APIKey)
+	case n.Kind != sender.OAuthClient && n.Kind != sender.APIKey && n.Kind != sender.KeyPair:
+		return sender.Errorf(sender.Invalid, "kind", "kind must be %s, %s or %s.", sender.OAuthClient, sender.APIKey, sender.KeyPair)
+	case n.Kind == sender.KeyPair && (n.Operator || n.Domain != ""):
+		return sender.Errorf(sender.Invalid, "kind", "A %s belongs to one tenant as a whole: it can't be an operator's, nor bound to a domain.", sender.KeyPair)
 	case n.Name == "":
 		return sender.Errorf(sender.Required, "name", "name is missing: say in a few words who will use the credential.")
 	case utf8.RuneCountInString(n.Name) > 100 || !utf8.ValidString(n.Name) || strings.ContainsFunc(n.Name, unicode.IsControl):

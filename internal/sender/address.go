@@ -130,11 +130,12 @@ func isDotAtom(s string) bool {
 // CreateAddress registers an address of a registered domain. An address that is
 // already there is returned as it is, with created false. A new one is active
 // at once where the domain's environment record is verified; otherwise a code
-// goes out by mail in the same transaction.
+// goes out by mail in the same transaction. An address of a domain that is not
+// proven is refused where demandProof says so; otherwise its code alone decides.
 //
 // Errors: Required or Invalid on "emailAddress", Refused on "trustedEmail" with
-// DomainNotProven while the domain is not proven, Limit, Busy.
-func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain ID, spelling string) (a Address, created bool, err error) {
+// DomainNotProven, Limit, Busy.
+func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain ID, spelling string, demandProof bool) (a Address, created bool, err error) {
 	t, d, err := s.domain(ctx, p, tenant, domain, RoleAdmin)
 	if err != nil {
 		return Address{}, false, err
@@ -146,7 +147,7 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 	if name != d.Name {
 		return Address{}, false, Errorf(Invalid, "emailAddress", "%s does not belong to the domain %s.", quote(spelling), quote(d.Spelling))
 	}
-	if !d.Proven() {
+	if demandProof && !d.Proven() {
 		return Address{}, false, notProven(d)
 	}
 	now := s.now()
@@ -177,7 +178,7 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		if err != nil {
 			return err
 		}
-		if !d.Proven() { // any more
+		if demandProof && !d.Proven() { // any more
 			return notProven(d)
 		}
 		if d.Facet(dnscheck.Environment, "").Status.Holds() {
@@ -186,11 +187,11 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		if err := tx.InsertAddress(ctx, a); err != nil {
 			return err
 		}
-		if err := tx.InsertEvent(ctx, newEvent(p, tenant, EventAddressCreated, a.ID, a.CreatedAt)); err != nil {
+		if err := tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressCreated, a.ID, a.CreatedAt)); err != nil {
 			return err
 		}
 		if a.Status == Verified {
-			return tx.InsertEvent(ctx, newEvent(p, tenant, EventAddressActive, a.ID, a.CreatedAt, "by", string(a.By)))
+			return tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressActive, a.ID, a.CreatedAt, "by", string(a.By)))
 		}
 		return s.sendCode(ctx, tx, p, a, code)
 	})
@@ -258,7 +259,7 @@ func (s *Service) DeleteAddress(ctx context.Context, p Principal, tenant, domain
 		if err := tx.DeleteAddress(ctx, tenant, id); err != nil {
 			return err
 		}
-		return tx.InsertEvent(ctx, newEvent(p, tenant, EventAddressDeleted, id, s.now()))
+		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressDeleted, id, s.now()))
 	})
 }
 
@@ -327,10 +328,10 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		// Compared in any case, so that a used-up code takes as long as a wrong one.
 		right = subtle.ConstantTimeCompare(c.Hash, s.codeHash(tenant, id, code)) == 1
 		right = right && now.Before(c.ExpiresAt) && c.Tries < set.Tries && c.Wrong < set.WrongPerDay
-		event := newEvent(p, tenant, EventAddressCodeWrong, id, now)
+		event := NewEvent(p, tenant, EventAddressCodeWrong, id, now)
 		if right {
 			a.Status, a.By, a.Code = Verified, ByCode, CodeState{}
-			event = newEvent(p, tenant, EventAddressActive, id, now, "by", string(ByCode))
+			event = NewEvent(p, tenant, EventAddressActive, id, now, "by", string(ByCode))
 		} else {
 			if c.Tries >= set.Tries {
 				return nil // nothing to count any more: guessing on must not grow the log

@@ -20,7 +20,7 @@ func TestAddressIsEchoedAsSpelledAndGoesOutInALabels(t *testing.T) {
 			"c@xn--bcher-kva.example.org":    "c@xn--bcher-kva.example.org",
 			"d@BÜCHER\u3002example\u3002org": "d@xn--bcher-kva.example.org",
 		} {
-			a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, spelling)
+			a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, spelling, true)
 			if err != nil {
 				t.Errorf("%s: %v", spelling, err)
 				continue
@@ -102,7 +102,7 @@ func TestDomainThatIsTooLongForItsRecordsIsRefused(t *testing.T) {
 func TestTenCodesADayCanBeAskedForAgain(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		d := h.domain("example.org", dnscheck.Ownership)
-		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "a@example.org")
+		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "a@example.org", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestTenCodesADayCanBeAskedForAgain(t *testing.T) {
 func TestGuessingDoesNotGrowTheLog(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		d := h.domain("example.org", dnscheck.Ownership)
-		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "a@example.org")
+		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "a@example.org", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestMailWithCodesFillsTheQueueToo(t *testing.T) {
 		d := h.domain("example.org", dnscheck.Ownership)
 		h.stop() // nothing leaves
 		for i, name := range []string{"a", "b", "c", "d"} {
-			_, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, name+"@example.org")
+			_, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, name+"@example.org", true)
 			if full := i >= 3; full != (sender.KindOf(err) == sender.Busy) || !full && err != nil {
 				t.Errorf("address %d: %v", i+1, err)
 			}

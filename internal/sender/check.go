@@ -123,7 +123,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			d.Facets[i], move = Next(f, seen[i], now, s.settings.Verify)
 			moved = moved || d.Facets[i].Status != f.Status
 			if move != nil {
-				if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, move.Event, d.ID, now,
+				if err := tx.InsertEvent(ctx, NewEvent(Principal{}, d.Tenant, move.Event, d.ID, now,
 					"domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region, "stage", move.Stage)); err != nil {
 					return err
 				}
@@ -142,14 +142,14 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			if d.ProvenAt.IsZero() {
 				d.ProvenAt = now
 			}
-			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventDomainProven, d.ID, now, "domainName", d.Spelling)); err != nil {
+			if err := tx.InsertEvent(ctx, NewEvent(Principal{}, d.Tenant, EventDomainProven, d.ID, now, "domainName", d.Spelling)); err != nil {
 				return err
 			}
 			if err := tx.Enqueue(ctx, Task{Kind: TaskKeys, Tenant: d.Tenant, Object: d.ID}); err != nil {
 				return err
 			}
 		case held && !proven:
-			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventDomainProofLost, d.ID, now, "domainName", d.Spelling)); err != nil {
+			if err := tx.InsertEvent(ctx, NewEvent(Principal{}, d.Tenant, EventDomainProofLost, d.ID, now, "domainName", d.Spelling)); err != nil {
 				return err
 			}
 		}
@@ -344,7 +344,7 @@ func (s *Service) renew(ctx context.Context, old Domain) (Domain, error) {
 					d.Tokens.Regions[j].DKIM = fresh.Regions[k].DKIM
 				}
 			}
-			if err := tx.InsertEvent(ctx, newEvent(Principal{}, d.Tenant, EventFacetRenewed, d.ID, now, "domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region)); err != nil {
+			if err := tx.InsertEvent(ctx, NewEvent(Principal{}, d.Tenant, EventFacetRenewed, d.ID, now, "domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region)); err != nil {
 				return err
 			}
 		}

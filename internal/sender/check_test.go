@@ -196,7 +196,7 @@ func TestDomainDeletedWhileItIsChecked(t *testing.T) {
 		late := make(chan int)
 		go func() { late <- h.recheck() }()
 		time.Sleep(time.Second)
-		if err := h.DeleteDomain(t.Context(), h.admin, h.tenant.ID, d.ID); err != nil {
+		if err := h.DeleteDomain(t.Context(), h.admin, h.tenant.ID, d.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		again := h.domain("example.org")

@@ -85,7 +85,7 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	if err := queue(ctx, tx, m); err != nil {
 		return err
 	}
-	return tx.InsertEvent(ctx, newEvent(p, a.Tenant, EventAddressCodeSent, a.ID, now))
+	return tx.InsertEvent(ctx, NewEvent(p, a.Tenant, EventAddressCodeSent, a.ID, now))
 }
 
 func tooSoon(at time.Time, format string, args ...any) *Error {

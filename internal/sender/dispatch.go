@@ -227,7 +227,7 @@ func (d *dispatcher) release(ctx context.Context, all bool) {
 			return err
 		}
 		for _, m := range doubtful {
-			if err := tx.InsertEvent(ctx, newEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, now, "why", "the sending process ended before the outcome was recorded")); err != nil {
+			if err := tx.InsertEvent(ctx, NewEvent(Principal{}, m.Tenant, EventMessageInDoubt, m.ID, now, "why", "the sending process ended before the outcome was recorded")); err != nil {
 				return err
 			}
 		}
@@ -256,7 +256,7 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
 		d.finish(ctx, m, lease, MessageExpired, "it could not be delivered in its time", nil)
 		return
 	}
-	o, signed, err := d.prepare(sending, m)
+	o, signed, replaced, err := d.prepare(sending, m)
 	if e := asRefused(err); e != nil {
 		d.finish(ctx, m, lease, MessageRefused, string(e.Reason), nil)
 		return
@@ -271,7 +271,12 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
 	}
 	// What is not recorded as begun before the network is touched could be sent
 	// twice without anybody knowing.
-	err = d.update(ctx, func(ctx context.Context, tx Tx) error { return tx.StartAttempt(ctx, lease, attempt) })
+	err = d.update(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.StartAttempt(ctx, lease, attempt); err != nil || len(replaced) == 0 {
+			return err
+		}
+		return tx.InsertEvent(ctx, NewEvent(Principal{}, m.Tenant, EventMessageReadressed, m.ID, now, replaced...))
+	})
 	switch {
 	case KindOf(err) == Conflict: // the lease ran out, and somebody else has it now
 		return
@@ -284,22 +289,29 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
 	d.conclude(ctx, m, lease, attempt)
 }
 
-// prepare asks the trust rule again, since proofs are lost while mail waits, and signs.
-func (s *Service) prepare(ctx context.Context, m Message) (Outgoing, []byte, error) {
+// prepare asks the trust rule again, since proofs are lost while mail waits, and
+// signs. Mail that was filled into a template goes out all the same: replaced then
+// tells in whose stead the built-in no-reply speaks, as an event's data.
+func (s *Service) prepare(ctx context.Context, m Message) (o Outgoing, signed []byte, replaced []string, err error) {
 	t, err := s.tenant(ctx, m.Tenant)
 	if err != nil {
-		return Outgoing{}, nil, err
+		return o, nil, nil, err
 	}
 	decision, err := s.decide(ctx, s.store, t, m.From, m.Region)
 	if err != nil {
-		return Outgoing{}, nil, err
+		return o, nil, nil, err
 	}
-	if !decision.Allow {
-		return Outgoing{}, nil, Refusal(decision.Reason, m.From)
+	if !decision.Allow && m.Template == "" {
+		return o, nil, nil, Refusal(decision.Reason, m.From)
 	}
-	o := Outgoing{Tenant: m.Tenant, Message: m.ID, To: m.To, Decision: decision, Body: m.Body}
-	signed, err := s.provider.Prepare(ctx, o)
-	return o, signed, err
+	if m.Template != "" {
+		if replaced, err = s.readdress(ctx, t, &m, &decision); err != nil {
+			return o, nil, nil, err
+		}
+	}
+	o = Outgoing{Tenant: m.Tenant, Message: m.ID, To: m.To, Decision: decision, Body: m.Body}
+	signed, err = s.provider.Prepare(ctx, o)
+	return o, signed, replaced, err
 }
 
 func asRefused(err error) *Error {
@@ -423,7 +435,7 @@ func attemptEvent(m Message, t EventType, a *Attempt, at time.Time) Event {
 			data = append(data, "code", strings.TrimSpace(strconv.Itoa(a.Code)+" "+a.Enhanced))
 		}
 	}
-	return newEvent(Principal{}, m.Tenant, t, m.ID, at, data...)
+	return NewEvent(Principal{}, m.Tenant, t, m.ID, at, data...)
 }
 
 // left takes one message off the count of those that wait.

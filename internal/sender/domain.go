@@ -148,7 +148,7 @@ func (s *Service) CreateDomain(ctx context.Context, p Principal, tenant ID, spel
 		if err := tx.InsertDomain(ctx, d); err != nil {
 			return err
 		}
-		return tx.InsertEvent(ctx, newEvent(p, t.ID, EventDomainCreated, d.ID, now, "domainName", d.Spelling))
+		return tx.InsertEvent(ctx, NewEvent(p, t.ID, EventDomainCreated, d.ID, now, "domainName", d.Spelling))
 	})
 	return d, err
 }
@@ -204,10 +204,10 @@ func (s *Service) Domains(ctx context.Context, p Principal, tenant ID, page Page
 	return ds, n, nil
 }
 
-// DeleteDomain removes a domain. One that still has addresses is InUse. Its
-// tokens are never given out again, and its DKIM keys stay as tombstones that
-// answer to nobody.
-func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID) error {
+// DeleteDomain removes a domain. One that still has addresses is InUse, unless
+// withAddresses says that they shall go with it. Its tokens are never given out
+// again, and its DKIM keys stay as tombstones that answer to nobody.
+func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID, withAddresses bool) error {
 	_, d, err := s.domain(ctx, p, tenant, id, RoleAdmin)
 	if err != nil {
 		return err
@@ -217,17 +217,25 @@ func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID) 
 		if err := tx.LockDomain(ctx, tenant, d.Name); err != nil {
 			return err
 		}
-		n, err := tx.CountAddresses(ctx, tenant, d.Name, 1)
+		as, err := tx.Addresses(ctx, tenant, d.Name, Page{})
 		if err != nil {
 			return err
 		}
-		if n > 0 {
+		if len(as) > 0 && !withAddresses {
 			return Errorf(InUse, "trustedEmails", "%s still has trusted email addresses; delete them first.", quote(d.Spelling))
+		}
+		for _, a := range as {
+			if err := tx.DeleteAddress(ctx, tenant, a.ID); err != nil {
+				return err
+			}
+			if err := tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressDeleted, a.ID, s.now(), "with", string(id))); err != nil {
+				return err
+			}
 		}
 		if err := tx.DeleteDomain(ctx, tenant, id); err != nil {
 			return err
 		}
-		return tx.InsertEvent(ctx, newEvent(p, tenant, EventDomainDeleted, id, s.now(), "domainName", d.Spelling))
+		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventDomainDeleted, id, s.now(), "domainName", d.Spelling))
 	})
 }
 

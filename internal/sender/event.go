@@ -31,6 +31,11 @@ const (
 	EventMessageRefused    EventType = "message.refused"
 	EventMessageInDoubt    EventType = "message.in-doubt" // an attempt's outcome is unknown: it may have been delivered
 	EventMessageExpired    EventType = "message.expired"
+	EventMessageReadressed EventType = "message.readdressed" // a template's author or Reply-To is not trusted any more: the built-in no-reply stands for it
+	EventTemplateCreated   EventType = "template.created"
+	EventTemplateReplaced  EventType = "template.replaced"
+	EventTemplateDeleted   EventType = "template.deleted"
+	EventCredentialRotated EventType = "credential.rotated" // another takes its place; data.until is when it ends
 )
 
 // Event is one line of a tenant's append-only audit log. Data never holds a
@@ -46,7 +51,7 @@ type Event struct {
 }
 
 // newEvent pairs up data: key, value, key, value...
-func newEvent(p Principal, tenant ID, t EventType, object ID, at time.Time, data ...string) Event {
+func NewEvent(p Principal, tenant ID, t EventType, object ID, at time.Time, data ...string) Event {
 	e := Event{ID: NewID(), Tenant: tenant, At: at, Actor: p.Credential, Type: t, Object: object, Data: make(map[string]string, len(data)/2)}
 	for i := 0; i+1 < len(data); i += 2 {
 		e.Data[data[i]] = data[i+1]

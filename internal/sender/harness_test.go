@@ -397,7 +397,7 @@ func (h *harness) code() string {
 
 func (h *harness) activeAddress(d sender.Domain, mailbox string) sender.Address {
 	h.Helper()
-	a, created, err := h.CreateAddress(h.Context(), h.admin, h.tenant.ID, d.ID, mailbox)
+	a, created, err := h.CreateAddress(h.Context(), h.admin, h.tenant.ID, d.ID, mailbox, true)
 	if err != nil || !created {
 		h.Fatal(created, err)
 	}

@@ -16,6 +16,9 @@ var idForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4
 // NewID returns a fresh id.
 func NewID() ID { return ID(uuid.Must(uuid.NewV7()).String()) }
 
+// NewRandomID returns a fresh id of version 4, which tells nothing of its time.
+func NewRandomID() ID { return ID(uuid.NewString()) }
+
 // ParseID accepts exactly the form NewID prints; ok is false otherwise.
 func ParseID(s string) (id ID, ok bool) { return ID(s), idForm.MatchString(s) }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/template"
 )
 
 // Mailbox is an author or recipient: a display name and an addr-spec
@@ -20,6 +21,7 @@ type MessageKind string
 const (
 	KindMessage MessageKind = "message" // asked for through an API
 	KindCode    MessageKind = "code"    // verification code of an address
+	KindOTP     MessageKind = "otp"     // one-time code of a pairing or an authentication
 )
 
 // MessageState is where a message is on its way.
@@ -43,11 +45,16 @@ type Message struct {
 	Kind   MessageKind
 	From   string // addr-spec of the author, canonical
 	To     string // addr-spec
-	Region string // where the sender wants it to leave; empty: home
-	State  MessageState
-	Reason string // why it was refused or failed, for people
-	Once   bool   // never repeated where the outcome of an attempt is unknown
-	Body   []byte // as composed, unsigned; sealed at rest and dropped when the message is done
+	// ReplyTo, Template and Locale are of mail that was filled into a template: the
+	// canonical addr-spec of its Reply-To, if it has one, and which template it was.
+	ReplyTo  string
+	Template ID
+	Locale   template.Locale
+	Region   string // where the sender wants it to leave; empty: home
+	State    MessageState
+	Reason   string // why it was refused or failed, for people
+	Once     bool   // never repeated where the outcome of an attempt is unknown
+	Body     []byte // as composed, unsigned; sealed at rest and dropped when the message is done
 
 	Attempts      int
 	InDoubt       int // attempts whose outcome is unknown: so many copies may exist besides the counted one
@@ -97,11 +104,6 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if err != nil {
 		return Message{}, Decision{}, err
 	}
-	if n.IdempotencyKey != "" {
-		if err := checkLabel("Idempotency-Key", n.IdempotencyKey, 256); err != nil {
-			return Message{}, Decision{}, err
-		}
-	}
 	from, domain, err := ParseMailbox("from", n.From.Address)
 	if err != nil {
 		return Message{}, Decision{}, err
@@ -109,14 +111,8 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if err := s.bound(ctx, p, tenant, domain); err != nil {
 		return Message{}, Decision{}, err
 	}
-	if n.IdempotencyKey != "" {
-		old, err := s.store.MessageByKey(ctx, tenant, n.IdempotencyKey)
-		if err == nil {
-			return s.repeated(old, n)
-		}
-		if KindOf(err) != NotFound {
-			return Message{}, Decision{}, err
-		}
+	if old, ok, err := s.before(ctx, tenant, n.IdempotencyKey, n.RequestHash); ok || err != nil {
+		return old, Decision{Allow: ok}, err
 	}
 	n.From.Address = onWire(n.From.Address, domain)
 	if n.To.Address, err = parseRecipient("to", n.To.Address); err != nil {
@@ -132,11 +128,8 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if n.Region != "" && !slices.Contains(t.Regions, n.Region) {
 		return Message{}, Decision{}, Errorf(Invalid, "region", "%s is not a region of this tenant; use one of %s.", quote(n.Region), strings.Join(t.Regions, ", "))
 	}
-	if n.Life < 0 || n.Life > s.settings.Send.Life {
-		return Message{}, Decision{}, Errorf(Invalid, "expiresIn", "A message may be on its way for at most %s.", s.settings.Send.Life)
-	}
-	if n.Life == 0 {
-		n.Life = s.settings.Send.Life
+	if n.Life, err = s.life(n.Life); err != nil {
+		return Message{}, Decision{}, err
 	}
 	decision, err := s.decideSoon(ctx, t, from, n.Region)
 	if err != nil {
@@ -161,11 +154,9 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	}
 	err = s.store.Update(ctx, func(tx Tx) error { return queue(ctx, tx, m) })
 	if KindOf(err) == Conflict && n.IdempotencyKey != "" { // somebody else was first with this key
-		old, err := s.store.MessageByKey(ctx, tenant, n.IdempotencyKey)
-		if err != nil {
-			return Message{}, decision, err
+		if old, ok, err := s.before(ctx, tenant, n.IdempotencyKey, n.RequestHash); ok || err != nil {
+			return old, Decision{Allow: ok}, err
 		}
-		return s.repeated(old, n)
 	}
 	if err != nil {
 		return Message{}, decision, err
@@ -196,11 +187,34 @@ func (s *Service) queued() {
 	s.Wake()
 }
 
-func (s *Service) repeated(old Message, n NewMessage) (Message, Decision, error) {
-	if old.RequestHash != n.RequestHash {
-		return Message{}, Decision{}, Errorf(Conflict, "Idempotency-Key", "This Idempotency-Key was used with another request; use a new key for a new message.")
+// before finds the message that was accepted under an Idempotency-Key; ok is false
+// where there is none.
+func (s *Service) before(ctx context.Context, tenant ID, key, requestHash string) (old Message, ok bool, err error) {
+	if key == "" {
+		return Message{}, false, nil
 	}
-	return old, Decision{Allow: true}, nil
+	if err := checkLabel("Idempotency-Key", key, 256); err != nil {
+		return Message{}, false, err
+	}
+	old, err = s.store.MessageByKey(ctx, tenant, key)
+	switch {
+	case KindOf(err) == NotFound:
+		return Message{}, false, nil
+	case err != nil:
+		return Message{}, false, err
+	case old.RequestHash != requestHash:
+		return Message{}, false, Errorf(Conflict, "Idempotency-Key", "This Idempotency-Key was used with another request; use a new key for a new message.")
+	}
+	return old, true, nil
+}
+
+// life is how long a message may be on its way.
+func (s *Service) life(wanted time.Duration) (time.Duration, error) {
+	if wanted < 0 || wanted > s.settings.Send.Life {
+		return 0, Errorf(Invalid, "expiresIn", "A message may be on its way for at most %s.", s.settings.Send.Life)
+	}
+	orDefault(&wanted, s.settings.Send.Life)
+	return wanted, nil
 }
 
 // queue writes a message and the wake-up in one transaction. The row itself says
@@ -297,7 +311,7 @@ func (s *Service) Message(ctx context.Context, p Principal, tenant, id ID) (Mess
 // Messages lists a tenant's messages, oldest first, without bodies. Denied to a
 // credential that is bound to one domain.
 func (s *Service) Messages(ctx context.Context, p Principal, tenant ID, page Page) ([]Message, error) {
-	if err := s.authorizeWhole(ctx, p, tenant); err != nil {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
 		return nil, err
 	}
 	return s.store.Messages(ctx, tenant, page)

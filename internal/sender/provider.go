@@ -36,6 +36,10 @@ type Provider interface {
 	// the field's name.
 	Compose(d Draft) ([]byte, error)
 
+	// Readdress gives a composed message another author, where there is one, and
+	// takes its Reply-To away where dropReplyTo says so; all else stays as it is.
+	Readdress(composed []byte, author *Mailbox, dropReplyTo bool) ([]byte, error)
+
 	// Prepare signs a composed message as the decision says. An error means that
 	// it can't be sent now and may be tried again.
 	Prepare(ctx context.Context, o Outgoing) ([]byte, error)
@@ -53,6 +57,7 @@ type Draft struct {
 	Subject string
 	Text    string
 	HTML    string
+	Charset string // IANA name that Text and HTML are written in; empty: UTF-8, which also stands in for one that lacks a character
 	Headers []Header
 	At      time.Time
 }

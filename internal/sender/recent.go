@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// recentSize bounds what a Recent remembers.
+// recentSize bounds what a Recent remembers unless it says otherwise.
 const recentSize = 10_000
 
 // Recent remembers values for a while, and never too many of them: what is read
 // on every request and changes rarely. Its zero value needs Age. It is safe for
 // concurrent use.
 type Recent[K comparable, V any] struct {
-	Age time.Duration // how long a value is taken for true
+	Age  time.Duration // how long a value is taken for true
+	Most int           // values; 0: recentSize
 
 	mu sync.Mutex
 	m  map[K]remembered[V]
@@ -42,14 +43,18 @@ func (r *Recent[K, V]) Put(k K, v V, at time.Time) {
 	if r.m == nil {
 		r.m = make(map[K]remembered[V])
 	}
-	if len(r.m) >= recentSize {
+	most := r.Most
+	if most == 0 {
+		most = recentSize
+	}
+	if len(r.m) >= most {
 		now := time.Now()
 		for k, e := range r.m {
 			if !now.Before(e.until) {
 				delete(r.m, k)
 			}
 		}
-		if len(r.m) >= recentSize { // all are fresh: forgetting costs a look-up each, growing costs memory
+		if len(r.m) >= most { // all are fresh: forgetting costs a look-up each, growing costs memory
 			clear(r.m)
 		}
 	}

@@ -29,6 +29,7 @@ type Service struct {
 	tenants     Recent[ID, Tenant]   // read on every request, changed by operators
 	looked      Recent[string, bool] // checks that just finished and changed nothing
 	wake        chan struct{}
+	compiled    Recent[edition, *compiled]
 	allowed     Recent[author, Decision] // for messages to be accepted; see decideSoon
 	changes     atomic.Int64             // of anything on this node that the trust rule looks at
 	depth       atomic.Int64             // messages waiting, as far as this process knows
@@ -55,7 +56,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{
 		store: c.Store, checker: c.Checker, provider: c.Provider, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
-		allowed: Recent[author, Decision]{Age: time.Second},
+		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
 	}
 	if c.Settings.ReservedDomain != "" {
@@ -85,7 +86,7 @@ func (s *Service) tenant(ctx context.Context, id ID) (Tenant, error) {
 // Events lists a tenant's audit log in the order of writing. Denied to a
 // credential that is bound to one domain.
 func (s *Service) Events(ctx context.Context, p Principal, tenant ID, page Page) ([]Event, error) {
-	if err := s.authorizeWhole(ctx, p, tenant); err != nil {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
 		return nil, err
 	}
 	return s.store.Events(ctx, tenant, page)

@@ -22,7 +22,7 @@ func TestJourney(t *testing.T) {
 		if got := len(h.Records(d)); got != 2+1+6+1 {
 			t.Errorf("%d records for two regions", got)
 		}
-		if _, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "noreply@mail.example.org"); sender.KindOf(err) != sender.Refused {
+		if _, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "noreply@mail.example.org", true); sender.KindOf(err) != sender.Refused {
 			t.Errorf("address of an unproven domain: %v", err)
 		}
 		h.publish(d, dnscheck.Ownership, dnscheck.DKIM, dnscheck.SPF)
@@ -35,11 +35,11 @@ func TestJourney(t *testing.T) {
 				t.Errorf("%s %s is %s after publishing", f.Purpose, f.Region, f.Status)
 			}
 		}
-		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "NoReply@mail.example.org")
+		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "NoReply@mail.example.org", true)
 		if err != nil || a.Status != sender.Pending || a.Spelling != "NoReply@mail.example.org" {
 			t.Fatalf("%+v %v", a, err)
 		}
-		if again, created, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "noreply@MAIL.example.org"); err != nil || created || again.ID != a.ID {
+		if again, created, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "noreply@MAIL.example.org", true); err != nil || created || again.ID != a.ID {
 			t.Errorf("the same address again: %+v created=%t %v", again, created, err)
 		}
 		if _, err := h.send("noreply@mail.example.org"); sender.KindOf(err) != sender.Refused {
@@ -225,7 +225,7 @@ func TestSilentDNSAnswersFromTheStoreInTime(t *testing.T) {
 func TestCodeRules(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		d := h.domain("example.org", dnscheck.Ownership)
-		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "a@example.org")
+		a, _, err := h.CreateAddress(t.Context(), h.admin, h.tenant.ID, d.ID, "a@example.org", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +298,7 @@ func TestRecipientIsNotBuriedByManyTenants(t *testing.T) {
 			if _, err = h.CheckDomain(t.Context(), admin, tenant.ID, d.ID); err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = h.CreateAddress(t.Context(), admin, tenant.ID, d.ID, "victim@victim.example.org")
+			_, _, err = h.CreateAddress(t.Context(), admin, tenant.ID, d.ID, "victim@victim.example.org", true)
 			switch {
 			case err == nil:
 				sentMails++
@@ -371,7 +371,7 @@ func TestDeletedAddressStopsQueuedMail(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if err := h.DeleteDomain(t.Context(), h.admin, h.tenant.ID, d.ID); sender.KindOf(err) != sender.InUse {
+		if err := h.DeleteDomain(t.Context(), h.admin, h.tenant.ID, d.ID, false); sender.KindOf(err) != sender.InUse {
 			t.Errorf("deleting a domain with addresses: %v", err)
 		}
 		if err := h.DeleteAddress(t.Context(), h.admin, h.tenant.ID, d.ID, a.ID); err != nil {
@@ -398,10 +398,10 @@ func TestAnotherTenantsThingsDoNotExist(t *testing.T) {
 			"domain":   func(id sender.ID) error { _, err := h.Domain(ctx, stranger, id, d.ID); return err },
 			"check":    func(id sender.ID) error { _, err := h.CheckDomain(ctx, stranger, id, d.ID); return err },
 			"findings": func(id sender.ID) error { _, _, err := h.Findings(ctx, stranger, id, d.ID); return err },
-			"delete":   func(id sender.ID) error { return h.DeleteDomain(ctx, stranger, id, d.ID) },
+			"delete":   func(id sender.ID) error { return h.DeleteDomain(ctx, stranger, id, d.ID, false) },
 			"address":  func(id sender.ID) error { _, err := h.Address(ctx, stranger, id, d.ID, a.ID); return err },
 			"create": func(id sender.ID) error {
-				_, _, err := h.CreateAddress(ctx, stranger, id, d.ID, "x@example.org")
+				_, _, err := h.CreateAddress(ctx, stranger, id, d.ID, "x@example.org", true)
 				return err
 			},
 			"resend":   func(id sender.ID) error { _, err := h.ResendCode(ctx, stranger, id, d.ID, a.ID); return err },

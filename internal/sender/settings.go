@@ -1,6 +1,10 @@
 package sender
 
-import "time"
+import (
+	"time"
+
+	"github.com/postseal/postseal/internal/template"
+)
 
 // Settings are the knobs of the core. Start from [DefaultSettings].
 type Settings struct {
@@ -10,6 +14,13 @@ type Settings struct {
 	// Geographies name the regions that a tenant of each gets.
 	Geographies      map[string][]string
 	DefaultGeography string
+
+	// BuiltinSenders are addresses that every tenant may put into its templates,
+	// canonical. Their mail leaves from the provider's own no-reply.
+	BuiltinSenders []string
+	// LastLocale is tried last where a template is missing in the wanted locale;
+	// empty: nothing is.
+	LastLocale template.Locale
 
 	Verify Verify
 	Code   Code
@@ -39,6 +50,9 @@ type Code struct {
 	ResendAfter  time.Duration // between two codes to an address
 	ResendPerDay int           // codes per address and day
 	PerRecipient int           // unasked-for mails per recipient and day, all tenants together
+	// OTPPerRecipient counts mails with one-time codes, which people ask for: per
+	// recipient and day, all tenants together.
+	OTPPerRecipient int
 }
 
 // Send are the settings of delivery.
@@ -62,12 +76,14 @@ func DefaultSettings() Settings {
 			"ap": {"ap-northeast-1", "ap-south-1", "ap-southeast-1", "ap-southeast-2"},
 		},
 		DefaultGeography: "na",
+		BuiltinSenders:   []string{"noreply@pingidentity.com"},
+		LastLocale:       "en",
 		Verify: Verify{
 			Grace: 72 * time.Hour, LossChecks: 4, Freshness: time.Second, Inline: 3 * time.Second, KeepTokens: 30 * 24 * time.Hour,
 			PendingEvery: 15 * time.Second, PendingClose: 10 * time.Minute, PendingGiveUp: 14 * 24 * time.Hour,
 			VerifiedEvery: 24 * time.Hour, LapsingEvery: time.Hour, UnknownEvery: 5 * time.Minute,
 		},
-		Code: Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20},
+		Code: Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
 		Send: Send{
 			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16,
 			QueueLimit: 1_000_000, Tick: 2 * time.Second,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/template"
 )
 
 // Page asks for a part of a list in ascending order of id.
@@ -26,6 +27,9 @@ type Reader interface {
 	// Credentials lists a tenant's credentials, revoked ones included; the empty
 	// tenant stands for the operators'.
 	Credentials(ctx context.Context, tenant ID, page Page) ([]Credential, error)
+	// CredentialByToken finds a KeyPair of the tenant by its token, revoked or not,
+	// with its Key opened.
+	CredentialByToken(ctx context.Context, tenant ID, token string) (Credential, error)
 
 	Domain(ctx context.Context, tenant, id ID) (Domain, error)
 	DomainByName(ctx context.Context, tenant ID, name dnscheck.Name) (Domain, error)
@@ -40,6 +44,12 @@ type Reader interface {
 	// Addresses lists those whose addr-spec has exactly this domain.
 	Addresses(ctx context.Context, tenant ID, domain dnscheck.Name, page Page) ([]Address, error)
 	CountAddresses(ctx context.Context, tenant ID, domain dnscheck.Name, most int) (int, error)
+
+	Template(ctx context.Context, tenant, id ID) (Template, error)
+	// TemplateFor finds the one template of an application, type and locale.
+	TemplateFor(ctx context.Context, tenant, application ID, kind string, locale template.Locale) (Template, error)
+	Templates(ctx context.Context, tenant ID, filter TemplateFilter, page Page) ([]Template, error)
+	CountTemplates(ctx context.Context, tenant ID, most int) (int, error)
 
 	// Message leaves Body empty.
 	Message(ctx context.Context, tenant, id ID) (Message, error)
@@ -73,6 +83,8 @@ type Tx interface {
 
 	InsertCredential(ctx context.Context, c Credential) error
 	RevokeCredential(ctx context.Context, tenant, id ID, at time.Time) error
+	// ExpireCredential sets the end of a credential, unless it ends before.
+	ExpireCredential(ctx context.Context, tenant, id ID, at time.Time) error
 
 	// InsertDomain answers Conflict where the tenant has the name already.
 	InsertDomain(ctx context.Context, d Domain) error
@@ -94,6 +106,14 @@ type Tx interface {
 	// CountRecipient adds one to the number of unasked-for mails of this day to a
 	// recipient, across all tenants, and returns the sum. The key is a keyed hash.
 	CountRecipient(ctx context.Context, key string, day time.Time) (int, error)
+
+	// InsertTemplate answers Conflict where the application has one of that type and
+	// locale.
+	InsertTemplate(ctx context.Context, t Template) error
+	// UpdateTemplate writes everything but the application and the time of creation.
+	// That its type and locale are free is to be looked at before.
+	UpdateTemplate(ctx context.Context, t Template) error
+	DeleteTemplate(ctx context.Context, tenant, id ID) error
 
 	// InsertMessage answers Conflict where the tenant has used the Idempotency-Key.
 	InsertMessage(ctx context.Context, m Message) error

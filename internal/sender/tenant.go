@@ -140,13 +140,14 @@ func (s *Service) Authorize(ctx context.Context, p Principal, tenant ID, need Ro
 	return t, nil
 }
 
-// authorizeWhole is Authorize for reading what belongs to the tenant as a whole.
-func (s *Service) authorizeWhole(ctx context.Context, p Principal, tenant ID) error {
-	_, err := s.Authorize(ctx, p, tenant, RoleReader)
+// AuthorizeWhole is Authorize for what belongs to the tenant as a whole: a
+// credential that is bound to one domain is Denied.
+func (s *Service) AuthorizeWhole(ctx context.Context, p Principal, tenant ID, need Role) (Tenant, error) {
+	t, err := s.Authorize(ctx, p, tenant, need)
 	if err == nil && p.Domain != "" {
-		err = Errorf(Denied, "", "This credential is bound to one domain; it can't read what belongs to the whole environment.")
+		err = Errorf(Denied, "", "This credential is bound to one domain; it can't use what belongs to the whole environment.")
 	}
-	return err
+	return t, err
 }
 
 // NewTenant is what an operator says of a tenant to be made. Zero values take
@@ -227,7 +228,7 @@ func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (T
 		if err := tx.InsertTenant(ctx, t); err != nil {
 			return err
 		}
-		return tx.InsertEvent(ctx, newEvent(p, t.ID, EventTenantCreated, t.ID, now, "name", t.Name))
+		return tx.InsertEvent(ctx, NewEvent(p, t.ID, EventTenantCreated, t.ID, now, "name", t.Name))
 	})
 	return t, err
 }

@@ -110,6 +110,10 @@ func (e *everything) Compose(d sender.Draft) ([]byte, error) {
 	return []byte(d.Text), nil
 }
 
+func (e *everything) Readdress(composed []byte, _ *sender.Mailbox, _ bool) ([]byte, error) {
+	return composed, nil
+}
+
 func (e *everything) Deliver(_ context.Context, o sender.Outgoing, _ []byte) sender.Delivery {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,7 +162,7 @@ func wantKinds(t *testing.T, got map[sender.Kind]int, want map[sender.Kind]int) 
 func TestThousandGuessesAtOnceAreFiveTries(t *testing.T) {
 	onEachCore(t, func(t *testing.T, c *core) {
 		d := c.domain(t, c.tenant, c.admin, "example.org")
-		a, _, err := c.CreateAddress(t.Context(), c.admin, c.tenant, d.ID, "a@example.org")
+		a, _, err := c.CreateAddress(t.Context(), c.admin, c.tenant, d.ID, "a@example.org", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +188,7 @@ func TestThousandGuessesAtOnceAreFiveTries(t *testing.T) {
 func TestRightCodeCountsOnceAmongMany(t *testing.T) {
 	onEachCore(t, func(t *testing.T, c *core) {
 		d := c.domain(t, c.tenant, c.admin, "example.org")
-		a, _, err := c.CreateAddress(t.Context(), c.admin, c.tenant, d.ID, "a@example.org")
+		a, _, err := c.CreateAddress(t.Context(), c.admin, c.tenant, d.ID, "a@example.org", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +214,7 @@ func TestLimitsHoldForCreationsAtOnce(t *testing.T) {
 		}), map[sender.Kind]int{"": 1, sender.Conflict: 49})
 		d := c.domain(t, tenant, p, "example.org")
 		wantKinds(t, atOnce(t, 50, func(i int) error {
-			_, _, err := c.CreateAddress(t.Context(), p, tenant, d.ID, fmt.Sprintf("a%d@example.org", i))
+			_, _, err := c.CreateAddress(t.Context(), p, tenant, d.ID, fmt.Sprintf("a%d@example.org", i), true)
 			return err
 		}), map[sender.Kind]int{"": 10, sender.Limit: 40})
 
@@ -218,7 +222,7 @@ func TestLimitsHoldForCreationsAtOnce(t *testing.T) {
 		tenant, p = c.newTenant(t)
 		d = c.domain(t, tenant, p, "example.org")
 		wantKinds(t, atOnce(t, 50, func(int) error {
-			_, created, err := c.CreateAddress(t.Context(), p, tenant, d.ID, "same@example.org")
+			_, created, err := c.CreateAddress(t.Context(), p, tenant, d.ID, "same@example.org", true)
 			if created {
 				made.Add(1)
 			}
@@ -244,7 +248,7 @@ func TestRecipientsCapHoldsForTenantsAtOnce(t *testing.T) {
 			r.d = c.domain(t, r.tenant, r.p, "victim.example.org")
 		}
 		wantKinds(t, atOnce(t, len(rows), func(i int) error {
-			_, _, err := c.CreateAddress(t.Context(), rows[i].p, rows[i].tenant, rows[i].d.ID, "victim@victim.example.org")
+			_, _, err := c.CreateAddress(t.Context(), rows[i].p, rows[i].tenant, rows[i].d.ID, "victim@victim.example.org", true)
 			return err
 		}), map[sender.Kind]int{"": 20, sender.TooSoon: 10})
 	})
@@ -254,7 +258,7 @@ func TestRecipientsCapHoldsForTenantsAtOnce(t *testing.T) {
 func (c *core) author(t *testing.T) string {
 	t.Helper()
 	d := c.domain(t, c.tenant, c.admin, "example.org")
-	a, _, err := c.CreateAddress(t.Context(), c.admin, c.tenant, d.ID, "noreply@example.org")
+	a, _, err := c.CreateAddress(t.Context(), c.admin, c.tenant, d.ID, "noreply@example.org", true)
 	if err == nil {
 		_, err = c.ActivateAddress(t.Context(), c.admin, c.tenant, d.ID, a.ID, c.codes["noreply@example.org"])
 	}
@@ -357,7 +361,7 @@ func TestChangesAtOnceMeetWithoutErrors(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			a, _, err := c.CreateAddress(ctx, c.admin, c.tenant, d.ID, fmt.Sprintf("u%d@%s", i%4, name))
+			a, _, err := c.CreateAddress(ctx, c.admin, c.tenant, d.ID, fmt.Sprintf("u%d@%s", i%4, name), true)
 			if err != nil {
 				return err
 			}
@@ -369,7 +373,7 @@ func TestChangesAtOnceMeetWithoutErrors(t *testing.T) {
 			case 2:
 				err = c.DeleteAddress(ctx, c.admin, c.tenant, d.ID, a.ID)
 			case 3:
-				err = c.DeleteDomain(ctx, c.admin, c.tenant, d.ID)
+				err = c.DeleteDomain(ctx, c.admin, c.tenant, d.ID, i%8 == 7)
 			}
 			return err
 		})

@@ -1,16 +1,16 @@
-// Package store keeps everything durable, on SQLite or PostgreSQL: it is the
-// core's [sender.Store].
+// Package store keeps everything durable, on SQLite or PostgreSQL: it is
+// [sender.Store] and [otp.Store], the ports of both cores, over one database.
 //
 // It knows rows, not rules. What may be written is decided in the core; the store
 // sees to it that a transaction happens whole or not at all, that every look-up of
 // tenant data names the tenant, and that what must be recovered but never read by
-// others (bodies of mail, private keys, the instance's secrets) is sealed before it
+// others (bodies of mail, private and HMAC keys, the instance's secrets) is sealed before it
 // reaches a file. It starts no goroutine that outlives a call, but for the turn of
 // the group committer, which ends when nobody waits.
 //
-//	                sender.Reader           sender.Tx
+//	          sender.Reader, otp.Reader    sender.Tx, otp.Tx
 //	                     |                      |
-//	                     +--- reader.go, tx.go, message.go
+//	                     +--- reader.go, tx.go, message.go, otp.go
 //	                                  |
 //	                  db.Queries: one SQL text, made by sqlc
 //	                     |                      |

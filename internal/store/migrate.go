@@ -26,20 +26,11 @@ type schema interface {
 
 // prepareSchema migrates if asked, and refuses a schema that is not ours.
 func prepareSchema(ctx context.Context, s schema, migrate bool) error {
-	dialect, folder, conn, options, done, err := s.migrations()
+	provider, done, err := newProvider(s)
 	if err != nil {
 		return fmt.Errorf("store: migrate: %w", err)
 	}
 	defer done()
-	files, err := fs.Sub(migrations, folder)
-	if err != nil {
-		return fmt.Errorf("store: migrate: %w", err)
-	}
-	options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	provider, err := goose.NewProvider(dialect, conn, files, options...)
-	if err != nil {
-		return fmt.Errorf("store: migrate: %w", err)
-	}
 	sources := provider.ListSources()
 	ours := sources[len(sources)-1].Version
 	is, err := s.version(ctx)
@@ -58,4 +49,22 @@ func prepareSchema(ctx context.Context, s schema, migrate bool) error {
 		return fmt.Errorf("store: migrate from version %d to %d: %w", is, ours, err)
 	}
 	return nil
+}
+
+// newProvider makes what runs the migrations; done is called after it.
+func newProvider(s schema) (p *goose.Provider, done func(), err error) {
+	dialect, folder, conn, options, done, err := s.migrations()
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := fs.Sub(migrations, folder)
+	if err == nil {
+		options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+		p, err = goose.NewProvider(dialect, conn, files, options...)
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return p, done, nil
 }

@@ -144,7 +144,17 @@ func (d postgresDialect) lockTenant(ctx context.Context, id string) error {
 
 // lockDomain locks the name and not a row: the domain may not be registered.
 func (d postgresDialect) lockDomain(ctx context.Context, tenant, name string) error {
-	_, err := d.conn.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "domain "+tenant+" "+name)
+	return d.lock(ctx, "domain "+tenant+" "+name)
+}
+
+// lockUser locks the id and not the row, which is written only where counts change.
+func (d postgresDialect) lockUser(ctx context.Context, tenant, id string) error {
+	return d.lock(ctx, "user "+tenant+" "+id)
+}
+
+// lock holds a name until the end of the transaction.
+func (d postgresDialect) lock(ctx context.Context, name string) error {
+	_, err := d.conn.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, name)
 	return err
 }
 

@@ -8,9 +8,10 @@ import (
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store/db"
+	"github.com/postseal/postseal/internal/template"
 )
 
-// reader is a [sender.Reader] on the readers' connections or inside a transaction.
+// reader is a [sender.Reader] and an [otp.Reader] on the readers' connections or inside a transaction.
 type reader struct {
 	q    *db.Queries
 	keys *Keyring
@@ -86,6 +87,20 @@ func (r reader) Credentials(ctx context.Context, tenant sender.ID, page sender.P
 	return each(rows, err, "credentials", credentialOf)
 }
 
+func (r reader) CredentialByToken(ctx context.Context, tenant sender.ID, token string) (sender.Credential, error) {
+	row, err := r.q.CredentialByToken(ctx, string(tenant), token)
+	if err != nil {
+		return sender.Credential{}, missing("credential", err)
+	}
+	c, err := credentialOf(row)
+	if err != nil {
+		return sender.Credential{}, err
+	}
+	// A row without a key does not open: nobody signs with an empty one.
+	c.Key, err = r.keys.open(row.HmacKey, pairPlace(row.ID))
+	return c, err
+}
+
 func (r reader) Domain(ctx context.Context, tenant, id sender.ID) (sender.Domain, error) {
 	row, err := r.q.Domain(ctx, string(tenant), string(id))
 	if err != nil {
@@ -147,6 +162,35 @@ func (r reader) CountAddresses(ctx context.Context, tenant sender.ID, domain dns
 	return int(n), broken("count trusted email addresses", err)
 }
 
+func (r reader) Template(ctx context.Context, tenant, id sender.ID) (sender.Template, error) {
+	row, err := r.q.Template(ctx, string(tenant), string(id))
+	if err != nil {
+		return sender.Template{}, missing("template", err)
+	}
+	return templateOf(row)
+}
+
+func (r reader) TemplateFor(ctx context.Context, tenant, application sender.ID, kind string, locale template.Locale) (sender.Template, error) {
+	row, err := r.q.TemplateFor(ctx, db.TemplateForParams{TenantID: string(tenant), ApplicationID: string(application), Type: kind, Locale: string(locale)})
+	if err != nil {
+		return sender.Template{}, missing("template", err)
+	}
+	return templateOf(row)
+}
+
+func (r reader) Templates(ctx context.Context, tenant sender.ID, filter sender.TemplateFilter, page sender.Page) ([]sender.Template, error) {
+	rows, err := r.q.Templates(ctx, db.TemplatesParams{
+		TenantID: string(tenant), AnyApplication: filter.AnyApplication, ApplicationID: string(filter.Application), Type: filter.Type,
+		Locale: string(filter.Locale), After: string(page.After), Most: most(page),
+	})
+	return each(rows, err, "templates", templateOf)
+}
+
+func (r reader) CountTemplates(ctx context.Context, tenant sender.ID, most int) (int, error) {
+	n, err := r.q.CountTemplates(ctx, string(tenant), int64(most))
+	return int(n), broken("count templates", err)
+}
+
 func (r reader) Message(ctx context.Context, tenant, id sender.ID) (sender.Message, error) {
 	row, err := r.q.Message(ctx, string(tenant), string(id))
 	if err != nil {
@@ -199,5 +243,7 @@ func (r reader) PublicKey(ctx context.Context, selector string) (sender.Key, err
 }
 
 func keyPlace(selector string) place { return place{"signing_keys", selector, "pkcs8"} }
+
+func pairPlace(credential string) place { return place{"credentials", credential, "hmac_key"} }
 
 func bodyPlace(tenant, message string) place { return place{"bodies", tenant + "/" + message, "body"} }

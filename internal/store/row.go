@@ -14,6 +14,7 @@ import (
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store/db"
+	"github.com/postseal/postseal/internal/template"
 )
 
 // micros is a time as it is stored; the zero time is 0.
@@ -118,10 +119,11 @@ func tenantOf(r db.Tenant) (sender.Tenant, error) {
 	return t, decode(r.Regions, &t.Regions, "regions of tenant ", r.ID)
 }
 
+// credentialOf leaves the key of a pair out.
 func credentialOf(r db.Credential) (sender.Credential, error) {
 	c := sender.Credential{
 		ID: sender.ID(r.ID), Kind: sender.CredentialKind(r.Kind), Name: r.Name, Tenant: sender.ID(r.TenantID),
-		Operator: r.IsOperator, Domain: sender.ID(r.DomainID), SecretHash: r.SecretHash,
+		Operator: r.IsOperator, Domain: sender.ID(r.DomainID), SecretHash: r.SecretHash, Token: r.Token,
 		CreatedAt: moment(r.CreatedAt), ExpiresAt: moment(r.ExpiresAt), RevokedAt: moment(r.RevokedAt),
 	}
 	return c, decode(r.Grants, &c.Grants, "grants of credential ", r.ID)
@@ -154,9 +156,18 @@ func addressOf(r db.Address) (sender.Address, error) {
 	return a, decode(r.Code, &a.Code, "code of address ", r.ID)
 }
 
+func templateOf(r db.Template) (sender.Template, error) {
+	return sender.Template{
+		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Application: sender.ID(r.ApplicationID), Type: r.Type,
+		Locale: template.Locale(r.Locale), Spelling: r.Spelling, From: r.Author, ReplyTo: r.ReplyTo, Subject: r.Subject, Body: r.Body,
+		HTML: r.Html, Charset: r.Charset, CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+	}, nil
+}
+
 func messageOf(r db.Message) (sender.Message, error) {
 	return sender.Message{
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Kind: sender.MessageKind(r.Kind), From: r.Author, To: r.Recipient,
+		ReplyTo: r.ReplyTo, Template: sender.ID(r.TemplateID), Locale: template.Locale(r.Locale),
 		Region: r.Region, State: sender.MessageState(r.State), Reason: r.Reason, Once: r.Once,
 		Attempts: int(r.Attempts), InDoubt: int(r.InDoubt), NextAttemptAt: moment(r.NextAttemptAt), ExpiresAt: moment(r.ExpiresAt),
 		CreatedAt: moment(r.CreatedAt), DoneAt: moment(r.DoneAt), IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, Actor: sender.ID(r.Actor),

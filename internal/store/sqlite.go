@@ -134,6 +134,8 @@ func (d sqliteDialect) lockTenant(ctx context.Context, id string) error {
 
 func (d sqliteDialect) lockDomain(context.Context, string, string) error { return nil }
 
+func (d sqliteDialect) lockUser(context.Context, string, string) error { return nil }
+
 func (d sqliteDialect) claimDomains(ctx context.Context, now, until int64, limit int) ([]db.Domain, error) {
 	rows, err := d.q.DueDomains(ctx, now, int64(limit))
 	if err != nil {

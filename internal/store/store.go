@@ -51,7 +51,8 @@ type Enqueuer interface {
 	InsertPgx(ctx context.Context, tx pgx.Tx, tasks []sender.Task) error
 }
 
-// Store is a [sender.Store]. It is safe for concurrent use.
+// Store is a [sender.Store], and by [Store.OTP] an [otp.Store]. It is safe for
+// concurrent use.
 type Store struct {
 	reader
 	engine engine

@@ -74,18 +74,18 @@ func onEach(t *testing.T, test func(t *testing.T, c store.Config)) {
 }
 
 func TestConformanceOnSQLite(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) sender.Store {
+	storetest.Run(t, func(t testing.TB) storetest.Store {
 		return open(t, config(t, filepath.Join(t.TempDir(), "postseal.db")))
 	})
 }
 
 func TestConformanceOnPostgreSQL(t *testing.T) {
 	s := open(t, config(t, storetest.Postgres(t)))
-	storetest.Run(t, func(t testing.TB) sender.Store { // emptying is faster than making a database
+	storetest.Run(t, func(t testing.TB) storetest.Store { // emptying is faster than making a database
 		_, err := s.Pool().Exec(t.Context(), `
 			DELETE FROM last_checks; DELETE FROM domains; DELETE FROM addresses; DELETE FROM credentials; DELETE FROM recipients;
 			DELETE FROM bodies; DELETE FROM attempts; DELETE FROM messages; DELETE FROM events; DELETE FROM signing_keys;
-			DELETE FROM secrets; DELETE FROM tenants; DELETE FROM organizations WHERE name <> 'default'`, pgx.QueryExecModeSimpleProtocol)
+			DELETE FROM secrets; DELETE FROM templates; DELETE FROM applications; DELETE FROM users; DELETE FROM tenants; DELETE FROM organizations WHERE name <> 'default'`, pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,6 +224,9 @@ func TestNothingSealedIsReadableInTheFile(t *testing.T) {
 		if err := tx.InsertKey(t.Context(), sender.Key{Selector: "sel", PKCS8: []byte("the private half"), TXT: "the public half"}); err != nil {
 			return err
 		}
+		if err := tx.InsertCredential(t.Context(), pair(sender.NewID(), "the token", "the HMAC key")); err != nil {
+			return err
+		}
 		return tx.InsertMessage(t.Context(), m)
 	})
 	var all []byte
@@ -237,14 +240,49 @@ func TestNothingSealedIsReadableInTheFile(t *testing.T) {
 			t.Errorf("%s has mode %v, %v", name, info.Mode(), err)
 		}
 	}
-	if !bytes.Contains(all, []byte("the public half")) {
-		t.Fatal("what is not sealed can't be found: the test looks in the wrong place")
+	for _, clear := range []string{"the public half", "the token"} {
+		if !bytes.Contains(all, []byte(clear)) {
+			t.Fatal("what is not sealed can't be found: the test looks in the wrong place")
+		}
 	}
-	for _, clear := range [][]byte{[]byte("hunter22"), []byte("the private half"), secret} {
+	for _, clear := range [][]byte{[]byte("hunter22"), []byte("the private half"), []byte("the HMAC key"), secret} {
 		if bytes.Contains(all, clear) {
 			t.Errorf("the file shows %q", clear)
 		}
 	}
+}
+
+func pair(tenant sender.ID, token, key string) sender.Credential {
+	return sender.Credential{ID: sender.NewID(), Kind: sender.KeyPair, Tenant: tenant, Token: token, Key: []byte(key), CreatedAt: start}
+}
+
+// Whoever can write to the database but has no sealing key can't make a key of
+// their own count, nor none at all.
+func TestKeyOfAPairOpensInItsRowOnly(t *testing.T) {
+	onEach(t, func(t *testing.T, c store.Config) {
+		s := open(t, c)
+		tenant := sender.NewID()
+		mine, victim := pair(tenant, "mine", "key of mine"), pair(tenant, "victim", "key of the victim")
+		update(t, s, func(tx sender.Tx) error {
+			return errors.Join(tx.InsertCredential(t.Context(), mine), tx.InsertCredential(t.Context(), victim))
+		})
+		for _, c := range []struct{ set, want string }{
+			{"(SELECT o.hmac_key FROM credentials o WHERE o.token = 'mine')", "moved"},
+			{"NULL", "not a sealed value"},
+		} {
+			exec(t, s, "UPDATE credentials SET hmac_key = "+c.set+" WHERE token = 'victim'")
+			got, err := s.CredentialByToken(t.Context(), tenant, "victim")
+			if err == nil || !strings.Contains(err.Error(), c.want) || len(got.Key) > 0 {
+				t.Errorf("set to %s: key %q, %v; want %q", c.set, got.Key, err, c.want)
+			}
+			if _, err := s.Credentials(t.Context(), tenant, sender.Page{}); err != nil {
+				t.Errorf("the list stops: %v", err)
+			}
+		}
+		if got, err := s.CredentialByToken(t.Context(), tenant, "mine"); err != nil || string(got.Key) != "key of mine" {
+			t.Errorf("the other one: key %q, %v", got.Key, err)
+		}
+	})
 }
 
 func TestBodyGoesWhenTheMessageIsDone(t *testing.T) {

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store/db"
 )
 
-// tx is a [sender.Tx].
+// tx is a [sender.Tx] and an [otp.Tx].
 type tx struct {
 	reader
 	dialect dialect
@@ -18,12 +19,13 @@ type tx struct {
 	tasks   []sender.Task
 }
 
-var _ sender.Tx = (*tx)(nil)
+var _ otp.Tx = (*tx)(nil)
 
 // dialect holds the statements that the engines can't share: they lock rows.
 type dialect interface {
 	lockTenant(ctx context.Context, id string) error // pgx.ErrNoRows where there is none
 	lockDomain(ctx context.Context, tenant, name string) error
+	lockUser(ctx context.Context, tenant, id string) error
 	// claimDomains returns the longest due first.
 	claimDomains(ctx context.Context, now, until int64, limit int) ([]db.Domain, error)
 	// claimMessages leases at most share of the longest due messages of each tenant.
@@ -88,16 +90,25 @@ func (t *tx) InsertCredential(ctx context.Context, c sender.Credential) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.q.InsertCredential(ctx, db.InsertCredentialParams{
+	p := db.InsertCredentialParams{
 		ID: string(c.ID), Kind: string(c.Kind), Name: c.Name, TenantID: string(c.Tenant), IsOperator: c.Operator, Grants: grants,
-		DomainID: string(c.Domain), SecretHash: c.SecretHash,
+		DomainID: string(c.Domain), SecretHash: c.SecretHash, Token: c.Token,
 		CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt), RevokedAt: micros(c.RevokedAt),
-	})
-	return inserted(n, err, "id", "There is a credential with the id %s already.", quote(string(c.ID)))
+	}
+	if len(c.Key) > 0 {
+		p.HmacKey = t.keys.seal(c.Key, pairPlace(string(c.ID)))
+	}
+	n, err := t.q.InsertCredential(ctx, p)
+	return inserted(n, err, "id", "There is a credential with the id %s, or with its token, already.", quote(string(c.ID)))
 }
 
 func (t *tx) RevokeCredential(ctx context.Context, tenant, id sender.ID, at time.Time) error {
 	n, err := t.q.RevokeCredential(ctx, micros(at), string(tenant), string(id))
+	return touched(n, err, "credential")
+}
+
+func (t *tx) ExpireCredential(ctx context.Context, tenant, id sender.ID, at time.Time) error {
+	n, err := t.q.ExpireCredential(ctx, micros(at), string(tenant), string(id))
 	return touched(n, err, "credential")
 }
 
@@ -219,6 +230,28 @@ func (t *tx) CountRecipient(ctx context.Context, key string, day time.Time) (int
 		t.store.mu.Unlock()
 	}
 	return int(n), nil
+}
+
+func (t *tx) InsertTemplate(ctx context.Context, m sender.Template) error {
+	n, err := t.q.InsertTemplate(ctx, db.InsertTemplateParams{
+		TenantID: string(m.Tenant), ID: string(m.ID), ApplicationID: string(m.Application), Type: m.Type, Locale: string(m.Locale),
+		Spelling: m.Spelling, Author: m.From, ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset,
+		CreatedAt: micros(m.CreatedAt), UpdatedAt: micros(m.UpdatedAt),
+	})
+	return inserted(n, err, "type", "There is a template of the type %s and the locale %s already.", quote(m.Type), quote(string(m.Locale)))
+}
+
+func (t *tx) UpdateTemplate(ctx context.Context, m sender.Template) error {
+	n, err := t.q.UpdateTemplate(ctx, db.UpdateTemplateParams{
+		TenantID: string(m.Tenant), ID: string(m.ID), Type: m.Type, Locale: string(m.Locale), Spelling: m.Spelling, Author: m.From,
+		ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset, UpdatedAt: micros(m.UpdatedAt),
+	})
+	return touched(n, err, "template")
+}
+
+func (t *tx) DeleteTemplate(ctx context.Context, tenant, id sender.ID) error {
+	n, err := t.q.DeleteTemplate(ctx, string(tenant), string(id))
+	return touched(n, err, "template")
 }
 
 func (t *tx) InsertEvent(ctx context.Context, e sender.Event) error {

@@ -138,6 +138,20 @@ func (t *Template) Execute(values map[string]string) string {
 	return b.String()
 }
 
+// Size is how long the result would be if the values needed no escaping, in bytes:
+// a few placeholders can make very much of a long value. Escaping makes a value at
+// most six times as long.
+func (t *Template) Size(values map[string]string) int {
+	n := 0
+	for _, p := range t.parts {
+		n += len(p.text)
+		if p.name != "" {
+			n += len(values[p.name])
+		}
+	}
+	return n
+}
+
 // scan cuts a source at its placeholders.
 func scan(source string) []part {
 	parts := make([]part, 0, strings.Count(source, "${")+1)

@@ -445,3 +445,13 @@ func TestNoValueChangesTheStructureOfDrawnDocuments(t *testing.T) {
 		structure(t, source, vs)
 	})
 }
+
+func TestSizeIsThatOfTheResultBeforeEscaping(t *testing.T) {
+	source, values := "a${x}b${OTP}c${x}${none}", map[string]string{"x": "<é>", "otp": "123456"}
+	for in, most := range map[Context]int{Plain: 1, HTML: 6} {
+		c := Compile(source, in)
+		if got, n := len(c.Execute(values)), c.Size(values); n != len("abc")+2*len("<é>")+6 || got > most*n {
+			t.Errorf("size %d, and the result has %d", n, got)
+		}
+	}
+}

@@ -1,4 +1,4 @@
-// Package apitest is a whole core for tests of the edges: a real store on SQLite,
+// Package apitest has both cores whole for tests of the edges: a real store on SQLite,
 // a real checker against a DNS server on loopback, and a provider that keeps
 // mail instead of sending it. Production code never imports it.
 package apitest
@@ -23,6 +23,7 @@ import (
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/dnscheck/dnstest"
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
 )
@@ -30,12 +31,13 @@ import (
 // Operator is the principal of the test itself.
 var Operator = auth.Local()
 
-// Kit is the core and what is around it.
+// Kit is the cores and what is around them.
 type Kit struct {
 	T       testing.TB
 	DNS     *dnstest.Server
 	Store   *store.Store
 	Service *sender.Service
+	OTP     *otp.Service
 	Auth    *auth.Auth
 	Log     *slog.Logger
 	Mail    *Outbox
@@ -64,11 +66,20 @@ func New(t testing.TB, tune ...func(*sender.Settings)) *Kit {
 	}
 	k.Service, err = sender.New(t.Context(), sender.Config{Store: k.Store, Checker: checker, Provider: &provider{outbox: k.Mail}, Settings: settings, Log: k.Log})
 	k.must(err)
+	k.OTP = k.NewOTP(otp.DefaultSettings())
 	key, err := k.Store.Secret(t.Context(), "access-token", 32)
 	k.must(err)
 	k.Auth, err = auth.New(auth.Config{Store: k.Store, SigningKey: key, Log: k.Log})
 	k.must(err)
 	return k
+}
+
+// NewOTP makes another otp core on the kit's store, with these settings.
+func (k *Kit) NewOTP(settings otp.Settings) *otp.Service {
+	k.T.Helper()
+	s, err := otp.New(k.T.Context(), otp.Config{Store: k.Store.OTP(), Sender: k.Service, Settings: settings, Log: k.Log})
+	k.must(err)
+	return s
 }
 
 func (k *Kit) must(err error) {
@@ -146,7 +157,7 @@ func (k *Kit) Proven(t sender.Tenant, name string) sender.Domain {
 // Address registers an address of a proven domain and confirms its code.
 func (k *Kit) Address(t sender.Tenant, d sender.Domain, address string) sender.Address {
 	k.T.Helper()
-	a, _, err := k.Service.CreateAddress(k.T.Context(), Operator, t.ID, d.ID, address)
+	a, _, err := k.Service.CreateAddress(k.T.Context(), Operator, t.ID, d.ID, address, true)
 	k.must(err)
 	a, err = k.Service.ActivateAddress(k.T.Context(), Operator, t.ID, d.ID, a.ID, k.Mail.Code(k.T, address))
 	k.must(err)

@@ -105,6 +105,17 @@ func (p *provider) Compose(d sender.Draft) ([]byte, error) {
 	return []byte("Subject: " + d.Subject + "\r\n\r\n" + d.Text), nil
 }
 
+// Readdress tells in the body that it was called: drafts can't be taken back.
+func (p *provider) Readdress(composed []byte, author *sender.Mailbox, dropReplyTo bool) ([]byte, error) {
+	if author != nil {
+		composed = append([]byte("From: "+author.Address+"\r\n"), composed...)
+	}
+	if dropReplyTo {
+		composed = append([]byte("X-Reply-To: dropped\r\n"), composed...)
+	}
+	return composed, nil
+}
+
 func (p *provider) Prepare(_ context.Context, o sender.Outgoing) ([]byte, error) { return o.Body, nil }
 
 func (p *provider) Deliver(context.Context, sender.Outgoing, []byte) sender.Delivery {

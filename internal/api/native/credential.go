@@ -12,7 +12,7 @@ import (
 )
 
 type credentialNew struct {
-	Kind      sender.CredentialKind `json:"kind" doc:"oauth-client or api-key."`
+	Kind      sender.CredentialKind `json:"kind" doc:"oauth-client, api-key or pingid-key."`
 	Name      string                `json:"name" doc:"Who will use it."`
 	Grants    []sender.Grant        `json:"grants" doc:"Roles (reader, sender, admin), each in a tenant or in all tenants of an organization."`
 	Domain    sender.ID             `json:"domain,omitzero" doc:"Bind it to this one domain of the tenant."`
@@ -28,6 +28,7 @@ type CredentialBody struct {
 	Tenant    sender.ID             `json:"tenant"`
 	Grants    []sender.Grant        `json:"grants"`
 	Domain    sender.ID             `json:"domain,omitzero"`
+	Token     string                `json:"token,omitzero" doc:"What requests name the key by, where kind is pingid-key."`
 	CreatedAt time.Time             `json:"createdAt"`
 	ExpiresAt time.Time             `json:"expiresAt,omitzero"`
 	RevokedAt time.Time             `json:"revokedAt,omitzero"`
@@ -35,14 +36,26 @@ type CredentialBody struct {
 
 type credentialMade struct {
 	CredentialBody
-	Secret string `json:"secret" doc:"The client secret or the whole API key. It is shown here and never again."`
+	Secret     string `json:"secret" doc:"The client secret, the whole API key, or the base64 of the HMAC key. It is shown here and never again."`
+	Properties string `json:"properties,omitzero" doc:"Where kind is pingid-key: the properties file that clients of the PingID SDK read."`
 }
 
 func credentialOf(c sender.Credential) CredentialBody {
 	return CredentialBody{
-		ID: c.ID, Kind: c.Kind, Name: c.Name, Tenant: c.Tenant, Grants: c.Grants, Domain: c.Domain,
+		ID: c.ID, Kind: c.Kind, Name: c.Name, Tenant: c.Tenant, Grants: c.Grants, Domain: c.Domain, Token: c.Token,
 		CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt, RevokedAt: c.RevokedAt,
 	}
+}
+
+func madeOf(ctx context.Context, c sender.Credential, secret auth.Secret, err error) (*body[credentialMade], error) {
+	if err != nil {
+		return nil, err
+	}
+	b := credentialMade{CredentialBody: credentialOf(c), Secret: string(secret)}
+	if c.Kind == sender.KeyPair {
+		b.Properties = auth.Properties(c, secret, baseOf(ctx)+"/pingid", "")
+	}
+	return &body[credentialMade]{b}, nil
 }
 
 func (e *edge) credentials() {
@@ -64,7 +77,7 @@ func (e *edge) credentials() {
 		c, secret, err := e.auth.CreateCredential(ctx, p, auth.NewCredential{
 			Kind: b.Kind, Name: b.Name, Tenant: tenant, Grants: b.Grants, Domain: b.Domain, ExpiresAt: b.ExpiresAt,
 		})
-		return &body[credentialMade]{credentialMade{credentialOf(c), string(secret)}}, err
+		return madeOf(ctx, c, secret, err)
 	})
 	type listIn struct {
 		TenantIn
@@ -97,5 +110,28 @@ func (e *edge) credentials() {
 			return nil, err
 		}
 		return nil, e.auth.RevokeCredential(ctx, p, tenant, id)
+	})
+	type rotateIn struct {
+		TenantIn
+		Credential string `path:"credential"`
+		Body       struct {
+			// A pointer, so that 0 is not taken for its absence.
+			Overlap *int `json:"overlap,omitzero" minimum:"0" maximum:"2592000" default:"86400" doc:"Seconds for which both can be used; a day by default, 30 days at most."`
+		}
+	}
+	register(e, huma.Operation{
+		OperationID: "rotate-credential", Method: http.MethodPost, Path: path + "/{credential}/rotate", DefaultStatus: http.StatusCreated, Tags: tags,
+		Summary: "Make another credential of the same kind and rights, and let this one end",
+	}, func(ctx context.Context, p sender.Principal, in *rotateIn) (*body[credentialMade], error) {
+		tenant, err := in.tenant()
+		if err != nil {
+			return nil, err
+		}
+		id, err := parseID(in.Credential, "credential")
+		if err != nil {
+			return nil, err
+		}
+		c, secret, err := e.auth.RotateCredential(ctx, p, tenant, id, time.Duration(*in.Body.Overlap)*time.Second)
+		return madeOf(ctx, c, secret, err)
 	})
 }

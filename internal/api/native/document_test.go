@@ -98,7 +98,7 @@ func (d *document) against(schema, v any, at string) string {
 		return at + " has no schema"
 	}
 	for key := range s {
-		if !slices.Contains([]string{"$ref", "oneOf", "type", "properties", "required", "additionalProperties", "items", "format", "description", "enum", "minimum", "maximum"}, key) {
+		if !slices.Contains([]string{"$ref", "oneOf", "type", "properties", "required", "additionalProperties", "items", "format", "description", "enum", "minimum", "maximum", "default"}, key) {
 			return at + " uses " + key + ", which this test does not know"
 		}
 	}

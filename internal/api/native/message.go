@@ -52,12 +52,13 @@ type headerBody struct {
 
 type messageNew struct {
 	Tenant    sender.ID    `json:"tenant,omitzero" doc:"The credential's own by default."`
-	From      mailbox      `json:"from" doc:"A proven address of the tenant."`
+	From      mailbox      `json:"from,omitzero" doc:"A proven address of the tenant. Needed unless there is a template."`
 	To        mailbox      `json:"to" doc:"One recipient."`
 	ReplyTo   *mailbox     `json:"replyTo,omitzero"`
 	Subject   string       `json:"subject,omitzero"`
 	Text      string       `json:"text,omitzero" doc:"At least one of text and html."`
 	HTML      string       `json:"html,omitzero"`
+	Template  *templateUse `json:"template,omitzero" doc:"A stored template instead of from, replyTo, subject, text, html, headers and region."`
 	Headers   []headerBody `json:"headers,omitempty" nullable:"true" doc:"Only X-..., List-... and Auto-Submitted."`
 	Region    string       `json:"region,omitzero" doc:"Where it shall leave; the tenant's home region by default."`
 	ExpiresIn int          `json:"expiresIn,omitzero" minimum:"0" maximum:"31536000" doc:"Seconds after which it is not worth delivering; the instance's longest by default."`
@@ -73,6 +74,8 @@ type MessageBody struct {
 	Note               sender.Note         `json:"note,omitzero" doc:"What is less than it could be about this sender, in the answer to sending."`
 	From               string              `json:"from"`
 	To                 string              `json:"to"`
+	Template           sender.ID           `json:"template,omitzero" doc:"What it was filled into."`
+	Locale             string              `json:"locale,omitzero" doc:"Of the template that was found."`
 	Region             string              `json:"region,omitzero"`
 	Attempts           int                 `json:"attempts"`
 	DuplicatesPossible int                 `json:"duplicatesPossible,omitzero" doc:"Attempts whose outcome nobody knows: so many copies may have been delivered besides the counted one."`
@@ -89,7 +92,7 @@ type messageLinks struct {
 
 func messageOf(m sender.Message) MessageBody {
 	b := MessageBody{
-		ID: m.ID, Tenant: m.Tenant, Kind: m.Kind, State: m.State, Reason: m.Reason, From: m.From, To: m.To, Region: m.Region,
+		ID: m.ID, Tenant: m.Tenant, Kind: m.Kind, State: m.State, Reason: m.Reason, From: m.From, To: m.To, Template: m.Template, Locale: string(m.Locale), Region: m.Region,
 		Attempts: m.Attempts, DuplicatesPossible: m.InDoubt, ExpiresAt: m.ExpiresAt, CreatedAt: m.CreatedAt, DoneAt: m.DoneAt,
 		Links: messageLinks{"/v1/messages/" + string(m.ID) + "?tenant=" + string(m.Tenant)},
 	}
@@ -216,9 +219,19 @@ func (e *edge) send(ctx context.Context, p sender.Principal, in sendRequest) (se
 	if err != nil {
 		return sent{}, err
 	}
+	life := time.Duration(in.ExpiresIn) * time.Second
+	if u := in.Template; u != nil {
+		if in.From != (mailbox{}) || in.ReplyTo != nil || in.Subject != "" || in.Text != "" || in.HTML != "" || len(in.Headers) > 0 || in.Region != "" || in.To.Name != "" {
+			return sent{}, sender.Errorf(sender.Invalid, "template", "The template says everything but the recipient's address; leave from, replyTo, subject, text, html, headers, region and the recipient's name out.")
+		}
+		m, err := e.service.SendFilled(ctx, p, tenant, sender.Filling{
+			Application: u.Application, Type: u.Type, Locale: u.Locale, Values: u.Values, To: in.To.Address, IdempotencyKey: in.key, RequestHash: in.hash,
+		}, life)
+		return sent{m, ""}, err
+	}
 	n := sender.NewMessage{
 		From: sender.Mailbox(in.From), To: sender.Mailbox(in.To), Subject: in.Subject, Text: in.Text, HTML: in.HTML, Region: in.Region,
-		Life: time.Duration(in.ExpiresIn) * time.Second, IdempotencyKey: in.key, RequestHash: in.hash,
+		Life: life, IdempotencyKey: in.key, RequestHash: in.hash,
 	}
 	if in.ReplyTo != nil {
 		n.ReplyTo = new(sender.Mailbox(*in.ReplyTo))

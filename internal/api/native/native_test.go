@@ -439,7 +439,8 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 	paths, _ := r.At("paths").(map[string]any)
 	for path, methods := range map[string]string{
 		"/v1/token": "post", "/v1/tenants": "post get", "/v1/tenants/{tenant}": "get", "/v1/tenants/{tenant}/events": "get",
-		"/v1/tenants/{tenant}/credentials": "post get", "/v1/tenants/{tenant}/credentials/{credential}": "delete",
+		"/v1/tenants/{tenant}/credentials": "post get", "/v1/tenants/{tenant}/credentials/{credential}": "delete", "/v1/tenants/{tenant}/credentials/{credential}/rotate": "post",
+		"/v1/tenants/{tenant}/templates": "post get", "/v1/tenants/{tenant}/templates/{template}": "get put delete", "/v1/tenants/{tenant}/templates/{template}/preview": "post",
 		"/v1/tenants/{tenant}/domains": "get", "/v1/tenants/{tenant}/domains/{domain}": "get", "/v1/tenants/{tenant}/domains/{domain}/findings": "get",
 		"/v1/tenants/{tenant}/domains/{domain}/zone": "get", "/v1/messages": "post get", "/v1/messages/{message}": "get", "/v1/explain": "get",
 	} {
@@ -450,7 +451,7 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	if len(paths) != 13 {
+	if len(paths) != 17 {
 		t.Errorf("%d paths are documented", len(paths))
 	}
 }
@@ -468,9 +469,20 @@ func TestLogHoldsNoPeopleAndNoSecrets(t *testing.T) {
 	h.call(h.admin, "POST", "/v1/messages", `{"jane.roe":1}`).Want(422)
 	h.call(h.admin, "POST", "/v1/messages?jane.roe=1", h.message("noreply@mail.example.org", "user@example.net")).Want(422)
 	h.call(h.admin, "GET", "/v1/messages?jane.roe=", "").Want(422)
-	r := h.call(h.admin, "POST", h.base+"/credentials", fmt.Sprintf(`{"kind":"api-key","name":"ci","grants":[{"tenant":%q,"role":"reader"}]}`, h.tenant.ID)).Want(201)
+	template := h.template(h.letter(`"body":"Hello ${who}"`))
+	h.call(h.admin, "POST", "/v1/messages", `{"to":"jane.roe@example.net","template":{"type":"letter","values":{"who":"jane.roe"}}}`).Want(202)
+	h.call(h.admin, "POST", "/v1/messages", `{"to":"jane.roe","template":{"type":"letter"}}`).Want(422)
+	h.call(h.admin, "POST", "/v1/messages", `{"to":"jane.roe@example.net","template":{"type":"jane.roe"}}`).Want(404)
+	h.call(h.admin, "POST", h.base+"/templates/"+template+"/preview", `{"values":{"who":"jane.roe"}}`).Want(200)
+	secrets := []string{"jane.roe", string(h.admin), string(h.operator)}
+	for _, kind := range []string{"api-key", "oauth-client", "pingid-key"} {
+		r := h.call(h.admin, "POST", h.base+"/credentials", h.credential(kind)).Want(201)
+		secrets = append(secrets, r.String("secret"))
+		r = h.call(h.admin, "POST", h.base+"/credentials/"+r.String("id")+"/rotate", "{}").Want(201)
+		secrets = append(secrets, r.String("secret"))
+	}
 	log := h.Logged()
-	for _, s := range []string{"jane.roe", string(h.admin), string(h.operator), r.String("secret")} {
+	for _, s := range secrets {
 		if strings.Contains(log, s) {
 			t.Errorf("the log holds %q", s)
 		}

@@ -24,6 +24,7 @@ import (
 type Config struct {
 	Service *sender.Service
 	Auth    *auth.Auth
+	Origin  api.Origin
 	Log     *slog.Logger
 	Version string // of the program, for the OpenAPI document
 }
@@ -31,6 +32,7 @@ type Config struct {
 type edge struct {
 	service *sender.Service
 	auth    *auth.Auth
+	origin  api.Origin
 	dialect *api.Dialect
 	huma    huma.API
 }
@@ -41,7 +43,7 @@ func Owns(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/
 
 // New returns the handler of everything below /v1.
 func New(c Config) http.Handler {
-	e := &edge{service: c.Service, auth: c.Auth}
+	e := &edge{service: c.Service, auth: c.Auth, origin: c.Origin}
 	e.dialect = &api.Dialect{Name: "native", Log: c.Log, Authenticate: api.Bearer(c.Auth), WriteError: writeError}
 	mux := api.NewMux(e.dialect)
 	e.huma = humago.New(mux, config(c.Version))
@@ -50,6 +52,7 @@ func New(c Config) http.Handler {
 	e.tenants()
 	e.credentials()
 	e.domains()
+	e.templates()
 	e.messages()
 
 	mux.Handle("POST /v1/messages", api.Handle(e.dialect, readMessage, e.send, writeMessage))
@@ -90,7 +93,16 @@ func config(version string) huma.Config {
 	}
 }
 
-type principalKey struct{}
+type (
+	principalKey struct{}
+	baseKey      struct{}
+)
+
+// baseOf is the scheme and host of the request, for operations that huma decodes.
+func baseOf(ctx context.Context) string {
+	base, _ := ctx.Value(baseKey{}).(string)
+	return base
+}
 
 // authenticate runs before huma reads anything of the request, so that a
 // stranger learns nothing from its validation. What huma alone would take, or
@@ -110,7 +122,7 @@ func (e *edge) authenticate(ctx huma.Context, next func(huma.Context)) {
 		writeError(w, r, err)
 		return
 	}
-	next(huma.WithValue(ctx, principalKey{}, p))
+	next(huma.WithValue(huma.WithValue(ctx, principalKey{}, p), baseKey{}, e.origin.Base(r)))
 }
 
 // readQuery reads the query. A parameter that is given twice could mean one thing
@@ -146,7 +158,7 @@ func readBody(r *http.Request) error {
 // register adds an operation that needs a credential.
 func register[I, O any](e *edge, op huma.Operation, do func(context.Context, sender.Principal, *I) (*O, error)) {
 	op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
-	if op.Method == http.MethodPost {
+	if op.Method == http.MethodPost || op.Method == http.MethodPut {
 		op.MaxBodyBytes = -1 // it was read already
 		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}

@@ -39,9 +39,10 @@ func sealOf(ctx context.Context) *seal {
 
 // door lets requests in and signs what goes out.
 type door struct {
-	keys   Keys
-	names  []string
-	memory *memory // nil: replays are let in
+	keys           Keys
+	names          []string
+	requireExpires bool
+	memory         *memory // nil: replays are let in
 }
 
 // admit authenticates a request before it is routed and reads its body, which
@@ -73,6 +74,9 @@ func (d door) admit(r *http.Request) (sender.Principal, error) {
 	s := sealOf(r.Context())
 	s.key, s.account, s.token, s.tenant = key, p.account, p.token, tenant
 	now := time.Now()
+	if d.requireExpires && p.expires.IsZero() {
+		return none, refused("the JWS has no expires, which is demanded here")
+	}
 	if p.expired(now) {
 		return none, refused("the JWS is expired")
 	}

@@ -1,6 +1,7 @@
 package pingid
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/postseal/postseal/internal/api"
+	"github.com/postseal/postseal/internal/api/apitest"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
 )
@@ -31,6 +33,11 @@ const (
 	sampleAddress = "59f1384b-9640-4556-9c1e-9f0d5fb7efa6"
 	sampleCode    = "ck3wxi6z"
 	sampleMailbox = "john.smith@auth.shopco.com"
+
+	sampleTemplateAccount = "bb09a7a1-b359-418c-9c66-d8b91d83fda4"
+	sampleApplication     = "3f02bbd2-1291-41ae-9663-3a2b75956d6a"
+	sampleTemplate        = "b6b796e8-88d3-455d-8d09-2e1428dfa6c3"
+	sampleListedTemplate  = "5a832315-55bf-4e17-bcc6-392f3fea0661"
 )
 
 var sampleDomains = map[string]string{
@@ -94,7 +101,7 @@ func (p printed) Records(d sender.Domain) []dnscheck.Record {
 // fresh account with the samples' three regions, its body as printed.
 func TestSamplesOfTheDocumentsAreAnsweredAsPrinted(t *testing.T) {
 	h := newHarness(t, func(s *sender.Settings) { s.Code.PerRecipient, s.Code.ResendAfter = 1000, 0 })
-	records := printed{Core: h.core}
+	records := printed{Core: h.Service}
 	domains := readSamples(t, "trusted-email-domains.txt")
 	for _, s := range domains {
 		var err error
@@ -119,6 +126,13 @@ func TestSamplesOfTheDocumentsAreAnsweredAsPrinted(t *testing.T) {
 	}
 	for _, s := range ss {
 		t.Run(s.method+s.url, func(t *testing.T) { replay(t, h, s) })
+	}
+	ss = readSamples(t, "email-templates.txt")
+	if len(ss) != 6 {
+		t.Fatalf("%d samples of templates, want 6", len(ss))
+	}
+	for i, s := range ss {
+		t.Run(fmt.Sprint(i)+s.method+s.url, func(t *testing.T) { replayTemplate(t, h, s, ss[0]) })
 	}
 }
 
@@ -151,20 +165,54 @@ func replay(t *testing.T, h *harness, s sample) {
 		}
 		values = strings.NewReplacer(append(ids, sampleAddress, r.String("id"))...)
 	}
+	wantPrinted(t, r, values.Replace(s.want))
+}
+
+// replayTemplate replays a call about templates. The application is there, and
+// what is not being made was made by the first sample.
+func replayTemplate(t *testing.T, h *harness, s, first sample) {
+	h.account("Moderno")
+	account := strings.NewReplacer(sampleTemplateAccount, string(h.tenant.ID))
+	call := func(s sample, values *strings.Replacer) apitest.Reply {
+		return h.call(s.method, values.Replace(s.url), values.Replace(s.body), "Host", "sdk.pingid.com", "X-Forwarded-Proto", "https").Want(s.status)
+	}
+	h.call("POST", h.base+"/applications", fmt.Sprintf(`{"id":%q,"name":"Moderno","appEnabled":true}`, sampleApplication)).Want(201)
+	var id string
+	values := account
+	if s.method != "POST" {
+		id = call(first, account).String("id")
+		values = strings.NewReplacer(sampleTemplateAccount, string(h.tenant.ID), sampleTemplate, id, sampleListedTemplate, id)
+	}
+	r := call(s, values)
+	if s.want == "" {
+		if len(r.Body) != 0 {
+			t.Errorf("the answer has a body: %s", r.Body)
+		}
+		return
+	}
+	if s.method == "POST" {
+		id = r.String("id")
+	}
+	wantPrinted(t, r, strings.NewReplacer(sampleTemplate, id, sampleListedTemplate, id).Replace(s.want))
+}
+
+// wantPrinted compares an answer, links and all.
+func wantPrinted(t *testing.T, r apitest.Reply, printed string) {
+	t.Helper()
 	var got, want any
 	if err := json.Unmarshal(r.Body, &got); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal([]byte(values.Replace(s.want)), &want); err != nil {
+	if err := json.Unmarshal([]byte(printed), &want); err != nil {
 		t.Fatal(err)
 	}
 	// The printed tokens of a region, and domains made together here, come in any order.
-	if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b any) bool { return text(a) < text(b) })); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b any) bool { return canonical(a) < canonical(b) })); diff != "" {
 		t.Errorf("the answer is not the printed one (-want +got):\n%s", diff)
 	}
 }
 
-func text(v any) string {
+func canonical(v any) string {
 	b, _ := json.Marshal(v, json.Deterministic(true))
 	return string(b)
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/api/apitest"
+	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
 )
@@ -49,7 +50,6 @@ func (k keys) Key(_ context.Context, account sender.ID, token string) ([]byte, s
 type harness struct {
 	*apitest.Kit
 	keys   keys
-	core   Core
 	server *httptest.Server
 	tenant sender.Tenant
 	token  string
@@ -59,7 +59,7 @@ type harness struct {
 func newHarness(t *testing.T, tune ...func(*sender.Settings)) *harness {
 	t.Helper()
 	k := apitest.New(t, tune...)
-	h := &harness{Kit: k, keys: keys{}, core: core{k.Service, k}}
+	h := &harness{Kit: k, keys: keys{}}
 	h.serve(Config{})
 	h.account("demo")
 	return h
@@ -69,7 +69,10 @@ func newHarness(t *testing.T, tune ...func(*sender.Settings)) *harness {
 func (h *harness) serve(c Config) {
 	c.Keys, c.Log = h.keys, h.Log
 	if c.Core == nil {
-		c.Core = h.core
+		c.Core = h.Service
+	}
+	if c.OTP == nil {
+		c.OTP = h.OTP
 	}
 	h.server = h.Serve(New(c))
 }
@@ -160,6 +163,7 @@ var topCodes = map[string]int{"INVALID_DATA": 400, "REQUEST_FAILED": 400, "INVAL
 var detailCodes = []string{
 	"INVALID_VALUE", "REQUIRED_VALUE", "EMPTY_VALUE", "OUT_OF_RANGE", "SIZE_LIMIT_EXCEEDED", "NOT_FOUND", "INVALID_PATTERN", "RESOURCE_IN_USE",
 	"UNIQUE_VALUE_REQUIRED", "RESOURCE_ALREADY_EXISTS", "SERVICE_ERROR", "RETRY_LIMIT_EXCEEDED",
+	"APPLICATION_DISABLED", "EMAIL_NOT_ENABLED", "INVALID_USER_STATUS",
 }
 
 // wantErrorForm is as strict as the vendor's sample: no code and no member that
@@ -271,6 +275,35 @@ func TestUnsignedRequestsGetOneAndTheSame401(t *testing.T) {
 	}
 	for _, form := range []string{good, h.sign("GET", h.server.Listener.Addr().String(), path, "", "")} {
 		h.unsigned("GET", path, "", "Authorization", form).Want(200)
+	}
+}
+
+// The keys of real credentials, with their life.
+func TestKeyPairsOfTheStoreSign(t *testing.T) {
+	h := newHarness(t)
+	h.server = h.Serve(New(Config{Core: h.Service, OTP: h.OTP, Keys: h.Auth, Log: h.Log}))
+	made, secret, err := h.Auth.CreateCredential(t.Context(), apitest.Operator, auth.NewCredential{
+		Kind: sender.KeyPair, Name: "test", Tenant: h.tenant.ID, Grants: []sender.Grant{{Tenant: h.tenant.ID, Role: sender.RoleAdmin}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := base64.StdEncoding.DecodeString(string(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.token = made.Token
+	h.keys[h.token] = entry{key: key} // what the client has
+	h.call("POST", h.base+"/users", `{"username":"ann"}`).Want(201)
+	if err := h.Auth.RevokeCredential(t.Context(), apitest.Operator, h.tenant.ID, made.ID); err != nil {
+		t.Fatal(err)
+	}
+	r := h.unsigned("GET", h.domains(), "", "Authorization", h.sign("GET", "127.0.0.1", h.domains(), "", "")).Want(401)
+	if r.Header.Get("X-PINGID-Signature") != "" {
+		t.Error("a revoked key signs")
+	}
+	if strings.Contains(h.Logged(), string(secret)) || strings.Contains(h.Logged(), made.Token) {
+		t.Error("the log has the key or its token")
 	}
 }
 
@@ -563,7 +596,7 @@ func TestBadRequestsAreToldInTheDialectsWords(t *testing.T) {
 		{"POST", h.addresses(d.ID) + "/" + none + "/resend", "", 404, "NOT_FOUND trustedEmail NOT_FOUND -"},
 		{"POST", h.addresses(d.ID) + "/" + none + "/activate", `{"verificationCode":"x"}`, 404, "NOT_FOUND trustedEmail NOT_FOUND -"},
 		{"GET", h.domains() + "/", "", 404, "NOT_FOUND - - -"},
-		{"GET", h.base + "/applications", "", 404, "NOT_FOUND - - -"},
+		{"GET", h.base + "/registrationtokens", "", 404, "NOT_FOUND - - -"},
 		{"GET", strings.Replace(h.domains(), "/v1/", "/v2/", 1), "", 404, "NOT_FOUND - - -"},
 		{"GET", h.base + "/EmailDomains", "", 404, "NOT_FOUND - - -"},
 		{"GET", h.base + "%2Fx/emaildomains", "", 404, "NOT_FOUND account NOT_FOUND -"},

@@ -1,9 +1,12 @@
 package pingid
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/sender"
@@ -64,17 +67,29 @@ func withoutLineEnds(b []byte) (mended []byte, ok bool) {
 	return mended, ok
 }
 
-// given returns a member that must be there and not be blank, without the
-// blanks around it.
-func given(field string, value *string) (string, error) {
+// text returns an optional member; empty where it is missing.
+func text(value *string) string {
 	if value == nil {
-		return "", sender.Errorf(sender.Required, field, "%s is missing.", field)
+		return ""
 	}
-	s := strings.TrimSpace(*value)
-	if s == "" {
+	return *value
+}
+
+// present returns a member that must be there and not be blank, as it is.
+func present(field string, value *string) (string, error) {
+	switch {
+	case value == nil:
+		return "", sender.Errorf(sender.Required, field, "%s is missing.", field)
+	case strings.TrimSpace(*value) == "":
 		return "", sender.Errorf(empty, field, "%s is empty.", field)
 	}
-	return s, nil
+	return *value, nil
+}
+
+// given is present without the blanks around the value.
+func given(field string, value *string) (string, error) {
+	s, err := present(field, value)
+	return strings.TrimSpace(s), err
 }
 
 // mailbox undoes what the vendor's samples do to addresses: one without an @ but
@@ -89,8 +104,63 @@ func mailbox(s string) string {
 	return s
 }
 
-// expansion says which links are answered with the thing itself.
-type expansion struct{ account, emailDomain, ownership, dkim, spf bool }
+// author is mailbox for an address that may have a display name before it, which
+// stays as it is. Blanks around the whole are cut.
+func author(s string) string {
+	s = strings.TrimSpace(s)
+	open := strings.LastIndex(s, "<")
+	spec, ok := strings.CutSuffix(s[open+1:], ">")
+	if open < 0 || !ok {
+		return mailbox(s)
+	}
+	return s[:open+1] + mailbox(spec) + ">"
+}
+
+// parameters reads what a client gives for placeholders: an object of texts.
+// Numbers and booleans are the text that they were written as, and null is not
+// there. nil where nothing is given.
+func parameters(v jsontext.Value) (map[string]string, error) {
+	invalid := func() (map[string]string, error) {
+		return nil, sender.Errorf(sender.Invalid, "values", "emailParameters must be an object whose values are strings.")
+	}
+	switch v.Kind() {
+	case jsontext.KindInvalid, jsontext.KindNull:
+		return nil, nil
+	case jsontext.KindBeginObject:
+	default:
+		return invalid()
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(v))
+	if _, err := d.ReadToken(); err != nil {
+		return invalid()
+	}
+	values := make(map[string]string)
+	for {
+		name, err := d.ReadToken()
+		if err != nil {
+			return invalid()
+		}
+		if name.Kind() == jsontext.KindEndObject {
+			return values, nil
+		}
+		key := name.String() // the next read spoils the token
+		value, err := d.ReadToken()
+		if err != nil {
+			return invalid()
+		}
+		switch value.Kind() {
+		case jsontext.KindNull:
+		case jsontext.KindString, jsontext.KindNumber, jsontext.KindTrue, jsontext.KindFalse:
+			values[key] = value.String()
+		default:
+			return invalid()
+		}
+	}
+}
+
+// expansion says which links are answered with the thing itself, and what is shown
+// beside a thing.
+type expansion struct{ account, emailDomain, ownership, dkim, spf, attributes, devices bool }
 
 // parseExpand reads the parameter expand: names between commas, blanks around
 // them, any number of times. The case of names does not count, and unknown ones
@@ -109,6 +179,10 @@ func parseExpand(q url.Values) (x expansion) {
 				x.dkim = true
 			case "spf":
 				x.spf = true
+			case "attributes":
+				x.attributes = true
+			case "devices":
+				x.devices = true
 			}
 		}
 	}

@@ -233,7 +233,7 @@ func (e edge) domain(ctx context.Context, p sender.Principal, t thing) (sender.D
 
 // D4: DELETE one emailDomain; refused while it has addresses.
 func (e edge) deleteDomain(ctx context.Context, p sender.Principal, t thing) (struct{}, error) {
-	return struct{}{}, e.service.DeleteDomain(ctx, p, t.env, t.dom)
+	return struct{}{}, e.service.DeleteDomain(ctx, p, t.env, t.dom, false)
 }
 
 // D5, D6, D7: reading a status is the check.
@@ -270,7 +270,7 @@ type addressOut struct {
 
 // A1: POST trustedEmails; 200 where the address is there already.
 func (e edge) createAddress(ctx context.Context, p sender.Principal, in addressRequest) (addressOut, error) {
-	a, created, err := e.service.CreateAddress(ctx, p, in.env, in.dom, in.value)
+	a, created, err := e.service.CreateAddress(ctx, p, in.env, in.dom, in.value, true)
 	if created {
 		return addressOut{a, in.dom, http.StatusCreated}, err
 	}

@@ -120,7 +120,7 @@ func (p *Provider) SystemSender() sender.Mailbox {
 func (p *Provider) Compose(d sender.Draft) ([]byte, error) {
 	m := mail.Draft{
 		From: mail.Mailbox(d.From), To: []mail.Mailbox{mail.Mailbox(d.To)}, Subject: d.Subject, Date: d.At,
-		MessageID: string(d.Message) + "@" + p.service.String(), Text: d.Text, HTML: d.HTML,
+		MessageID: string(d.Message) + "@" + p.service.String(), Text: d.Text, HTML: d.HTML, Charset: d.Charset,
 	}
 	if d.ReplyTo != nil {
 		r := mail.Mailbox(*d.ReplyTo)
@@ -130,10 +130,21 @@ func (p *Provider) Compose(d sender.Draft) ([]byte, error) {
 		m.Headers = append(m.Headers, mail.Header(h))
 	}
 	b, err := mail.Compose(m)
+	return b, invalid(err)
+}
+
+// Readdress changes the author of a message that Compose made.
+func (p *Provider) Readdress(composed []byte, author *sender.Mailbox, dropReplyTo bool) ([]byte, error) {
+	b, err := mail.Readdress(composed, (*mail.Mailbox)(author), dropReplyTo)
+	return b, invalid(err)
+}
+
+// invalid turns an unfit field into the core's error.
+func invalid(err error) error {
 	if f, ok := errors.AsType[*mail.FieldError](err); ok {
-		return nil, sender.Errorf(sender.Invalid, fieldName(f.Field), "%s", f.Error())
+		return sender.Errorf(sender.Invalid, fieldName(f.Field), "%s", f.Error())
 	}
-	return b, err
+	return err
 }
 
 // fieldName is the core's word for a field of a mail.Draft.

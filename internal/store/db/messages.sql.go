@@ -63,7 +63,7 @@ WHERE messages.tenant_id = $3 AND messages.id IN (
     WHERE m.state = 'queued' AND m.tenant_id = $3 AND m.next_attempt_at <= $4
     ORDER BY m.next_attempt_at, m.id LIMIT CAST($5 AS BIGINT)
 )
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale
 `
 
 type ClaimTenantParams struct {
@@ -110,6 +110,9 @@ func (q *Queries) ClaimTenant(ctx context.Context, arg ClaimTenantParams) ([]Mes
 			&i.Actor,
 			&i.LeaseOwner,
 			&i.LeaseUntil,
+			&i.ReplyTo,
+			&i.TemplateID,
+			&i.Locale,
 		); err != nil {
 			return nil, err
 		}
@@ -235,10 +238,12 @@ func (q *Queries) InsertBody(ctx context.Context, tenantID string, messageID str
 const insertMessage = `-- name: InsertMessage :execrows
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
-    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
+    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until,
+    reply_to, template_id, locale
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, $18, '', 0
+    $12, $13, $14, $15, $16, $17, $18, '', 0,
+    $19, $20, $21
 ) ON CONFLICT DO NOTHING
 `
 
@@ -261,6 +266,9 @@ type InsertMessageParams struct {
 	IdempotencyKey string
 	RequestHash    string
 	Actor          string
+	ReplyTo        string
+	TemplateID     string
+	Locale         string
 }
 
 func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (int64, error) {
@@ -283,6 +291,9 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 		arg.IdempotencyKey,
 		arg.RequestHash,
 		arg.Actor,
+		arg.ReplyTo,
+		arg.TemplateID,
+		arg.Locale,
 	)
 	if err != nil {
 		return 0, err
@@ -291,7 +302,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 }
 
 const message = `-- name: Message :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale FROM messages WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Message, error) {
@@ -318,12 +329,15 @@ func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Mess
 		&i.Actor,
 		&i.LeaseOwner,
 		&i.LeaseUntil,
+		&i.ReplyTo,
+		&i.TemplateID,
+		&i.Locale,
 	)
 	return i, err
 }
 
 const messageByKey = `-- name: MessageByKey :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
 `
 
 func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotencyKey string) (Message, error) {
@@ -350,12 +364,15 @@ func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotency
 		&i.Actor,
 		&i.LeaseOwner,
 		&i.LeaseUntil,
+		&i.ReplyTo,
+		&i.TemplateID,
+		&i.Locale,
 	)
 	return i, err
 }
 
 const messages = `-- name: Messages :many
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until FROM messages WHERE tenant_id = $1 AND id > $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale FROM messages WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -389,6 +406,9 @@ func (q *Queries) Messages(ctx context.Context, tenantID string, after string, m
 			&i.Actor,
 			&i.LeaseOwner,
 			&i.LeaseUntil,
+			&i.ReplyTo,
+			&i.TemplateID,
+			&i.Locale,
 		); err != nil {
 			return nil, err
 		}
@@ -476,7 +496,7 @@ func (q *Queries) RenewLeases(ctx context.Context, until int64, owner string) er
 const seizeLeases = `-- name: SeizeLeases :many
 UPDATE messages SET lease_owner = $1
 WHERE state = 'sending' AND (lease_until < $2 OR CAST($3 AS BOOLEAN))
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale
 `
 
 // Moves leases to an owner that nobody else is, in one statement, so that their
@@ -511,6 +531,9 @@ func (q *Queries) SeizeLeases(ctx context.Context, seizer string, now int64, eve
 			&i.Actor,
 			&i.LeaseOwner,
 			&i.LeaseUntil,
+			&i.ReplyTo,
+			&i.TemplateID,
+			&i.Locale,
 		); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,18 @@ type Address struct {
 	UpdatedAt int64
 }
 
+type Application struct {
+	TenantID   string
+	ID         string
+	Name       string
+	NameKey    string
+	Enabled    bool
+	Push       string
+	Attributes string
+	CreatedAt  int64
+	UpdatedAt  int64
+}
+
 type Attempt struct {
 	TenantID   string
 	MessageID  string
@@ -29,6 +41,19 @@ type Attempt struct {
 	Reply      string
 	Stage      string
 	Transcript []byte
+}
+
+type Authentication struct {
+	TenantID      string
+	ID            string
+	UserID        string
+	ApplicationID string
+	DeviceID      string
+	Status        string
+	Challenge     string
+	CreatedAt     int64
+	UpdatedAt     int64
+	ExpiresAt     int64
 }
 
 type Body struct {
@@ -49,6 +74,19 @@ type Credential struct {
 	CreatedAt  int64
 	ExpiresAt  int64
 	RevokedAt  int64
+	Token      string
+	HmacKey    []byte
+}
+
+type Device struct {
+	TenantID      string
+	ID            string
+	UserID        string
+	ApplicationID string
+	Address       string
+	Nickname      string
+	Role          string
+	PairedAt      int64
 }
 
 type Domain struct {
@@ -103,12 +141,30 @@ type Message struct {
 	Actor          string
 	LeaseOwner     string
 	LeaseUntil     int64
+	ReplyTo        string
+	TemplateID     string
+	Locale         string
 }
 
 type Organization struct {
 	ID        string
 	Name      string
 	CreatedAt int64
+}
+
+type Pairing struct {
+	TenantID      string
+	ID            string
+	UserID        string
+	ApplicationID string
+	Address       string
+	Nickname      string
+	State         string
+	Challenge     string
+	DeviceID      string
+	CreatedAt     int64
+	UpdatedAt     int64
+	ExpiresAt     int64
 }
 
 type Recipient struct {
@@ -134,6 +190,23 @@ type SigningKey struct {
 	RevokedAt int64
 }
 
+type Template struct {
+	TenantID      string
+	ID            string
+	ApplicationID string
+	Type          string
+	Locale        string
+	Spelling      string
+	Author        string
+	ReplyTo       string
+	Subject       string
+	Body          string
+	Html          bool
+	Charset       string
+	CreatedAt     int64
+	UpdatedAt     int64
+}
+
 type Tenant struct {
 	ID             string
 	OrganizationID string
@@ -148,4 +221,16 @@ type Tenant struct {
 	MaxTemplates   int64
 	CreatedAt      int64
 	UpdatedAt      int64
+}
+
+type User struct {
+	TenantID    string
+	ID          string
+	Username    string
+	FirstName   string
+	LastName    string
+	LastLoginAt int64
+	Guard       string
+	CreatedAt   int64
+	UpdatedAt   int64
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const credential = `-- name: Credential :one
-SELECT id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at FROM credentials WHERE id = $1
+SELECT id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at, token, hmac_key FROM credentials WHERE id = $1
 `
 
 func (q *Queries) Credential(ctx context.Context, id string) (Credential, error) {
@@ -28,12 +28,40 @@ func (q *Queries) Credential(ctx context.Context, id string) (Credential, error)
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.Token,
+		&i.HmacKey,
+	)
+	return i, err
+}
+
+const credentialByToken = `-- name: CredentialByToken :one
+SELECT id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at, token, hmac_key FROM credentials WHERE tenant_id = $1 AND token = $2 AND token <> ''
+`
+
+// The index of tokens leaves the empty one out.
+func (q *Queries) CredentialByToken(ctx context.Context, tenantID string, token string) (Credential, error) {
+	row := q.db.QueryRow(ctx, credentialByToken, tenantID, token)
+	var i Credential
+	err := row.Scan(
+		&i.ID,
+		&i.Kind,
+		&i.Name,
+		&i.TenantID,
+		&i.IsOperator,
+		&i.Grants,
+		&i.DomainID,
+		&i.SecretHash,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+		&i.RevokedAt,
+		&i.Token,
+		&i.HmacKey,
 	)
 	return i, err
 }
 
 const credentials = `-- name: Credentials :many
-SELECT id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at FROM credentials WHERE tenant_id = $1 AND id > $2
+SELECT id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at, token, hmac_key FROM credentials WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -58,6 +86,8 @@ func (q *Queries) Credentials(ctx context.Context, tenantID string, after string
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.Token,
+			&i.HmacKey,
 		); err != nil {
 			return nil, err
 		}
@@ -69,11 +99,26 @@ func (q *Queries) Credentials(ctx context.Context, tenantID string, after string
 	return items, nil
 }
 
+const expireCredential = `-- name: ExpireCredential :execrows
+UPDATE credentials SET expires_at = CASE WHEN expires_at > 0 AND expires_at < $1 THEN expires_at ELSE CAST($1 AS BIGINT) END
+WHERE tenant_id = $2 AND id = $3
+`
+
+// An earlier end stays.
+func (q *Queries) ExpireCredential(ctx context.Context, at int64, tenantID string, iD string) (int64, error) {
+	result, err := q.db.Exec(ctx, expireCredential, at, tenantID, iD)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertCredential = `-- name: InsertCredential :execrows
 INSERT INTO credentials (
-    id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at
+    id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at, token, hmac_key
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    $12, $13
 ) ON CONFLICT DO NOTHING
 `
 
@@ -89,6 +134,8 @@ type InsertCredentialParams struct {
 	CreatedAt  int64
 	ExpiresAt  int64
 	RevokedAt  int64
+	Token      string
+	HmacKey    []byte
 }
 
 func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialParams) (int64, error) {
@@ -104,6 +151,8 @@ func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialPara
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.RevokedAt,
+		arg.Token,
+		arg.HmacKey,
 	)
 	if err != nil {
 		return 0, err

@@ -11,10 +11,12 @@ ORDER BY id LIMIT CAST(@most AS BIGINT);
 -- name: InsertMessage :execrows
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
-    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until
+    next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until,
+    reply_to, template_id, locale
 ) VALUES (
     @tenant_id, @id, @kind, @author, @recipient, @region, @state, @reason, @once, @attempts, @in_doubt,
-    @next_attempt_at, @expires_at, @created_at, @done_at, @idempotency_key, @request_hash, @actor, '', 0
+    @next_attempt_at, @expires_at, @created_at, @done_at, @idempotency_key, @request_hash, @actor, '', 0,
+    @reply_to, @template_id, @locale
 ) ON CONFLICT DO NOTHING;
 
 -- name: Body :one

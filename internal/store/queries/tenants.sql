@@ -31,14 +31,24 @@ SELECT * FROM credentials WHERE id = @id;
 SELECT * FROM credentials WHERE tenant_id = @tenant_id AND id > @after
 ORDER BY id LIMIT CAST(@most AS BIGINT);
 
+-- The index of tokens leaves the empty one out.
+-- name: CredentialByToken :one
+SELECT * FROM credentials WHERE tenant_id = @tenant_id AND token = @token AND token <> '';
+
 -- name: InsertCredential :execrows
 INSERT INTO credentials (
-    id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at
+    id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at, token, hmac_key
 ) VALUES (
-    @id, @kind, @name, @tenant_id, @is_operator, @grants, @domain_id, @secret_hash, @created_at, @expires_at, @revoked_at
+    @id, @kind, @name, @tenant_id, @is_operator, @grants, @domain_id, @secret_hash, @created_at, @expires_at, @revoked_at,
+    @token, @hmac_key
 ) ON CONFLICT DO NOTHING;
 
 -- The first time of revocation stays.
 -- name: RevokeCredential :execrows
 UPDATE credentials SET revoked_at = CASE WHEN revoked_at > 0 THEN revoked_at ELSE CAST(@at AS BIGINT) END
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- An earlier end stays.
+-- name: ExpireCredential :execrows
+UPDATE credentials SET expires_at = CASE WHEN expires_at > 0 AND expires_at < @at THEN expires_at ELSE CAST(@at AS BIGINT) END
 WHERE tenant_id = @tenant_id AND id = @id;

@@ -1,5 +1,5 @@
-// Package storetest is the conformance suite of [sender.Store]: what the core
-// relies on, as tests that run on every engine. It also gives tests of other
+// Package storetest is the conformance suite of [sender.Store] and [otp.Store]: what
+// the cores rely on, as tests that run on every engine. It also gives tests of other
 // packages an empty PostgreSQL database.
 //
 // It is not about how an engine does it (files, locks, pools): that is tested in

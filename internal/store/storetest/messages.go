@@ -322,6 +322,11 @@ func hostileText(w *world) {
 		if err := tx.FinishAttempt(w.ctx, a); err != nil {
 			return err
 		}
+		t := newTemplate(w.a, "", a.Text, "en")
+		t.Body = a.Text
+		if err := tx.InsertTemplate(w.ctx, t); err != nil {
+			return err
+		}
 		if err := tx.InsertEvent(w.ctx, sender.Event{ID: sender.NewID(), Tenant: w.a, Data: map[string]string{"reason": a.Text}}); err != nil {
 			return err
 		}
@@ -330,6 +335,9 @@ func hostileText(w *world) {
 	got, err := w.Message(w.ctx, w.a, m.ID)
 	w.must(err)
 	w.same("reason", got.Reason, "550 no\uFFFD \uFFFD such user")
+	t, err := w.TemplateFor(w.ctx, w.a, "", a.Text, "en")
+	w.must(err)
+	w.same("body of a template", t.Body, got.Reason)
 	_, err = w.Domain(w.ctx, w.a, "\x00\xff")
 	w.kind("look-up by octets that are no text", err, sender.NotFound)
 }

@@ -10,12 +10,19 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/sender"
 )
 
-// Run checks that stores keep every promise of the port. open returns an empty
+// Store is the ports of both cores over one database.
+type Store interface {
+	sender.Store
+	OTP() otp.Store
+}
+
+// Run checks that stores keep every promise of the ports. open returns an empty
 // store and sees to it that it is closed.
-func Run(t *testing.T, open func(t testing.TB) sender.Store) {
+func Run(t *testing.T, open func(t testing.TB) Store) {
 	for _, c := range []struct {
 		name string
 		test func(*world)
@@ -27,6 +34,8 @@ func Run(t *testing.T, open func(t testing.TB) sender.Store) {
 		{"TenantsAreKeptAndListedInPages", tenants},
 		{"TenantsOfMergesIDsAndOrganizations", tenantsOf},
 		{"CredentialsAreKeptAndRevokedOnce", credentials},
+		{"CredentialEndsAtTheEarliestTime", expiry},
+		{"KeyPairIsFoundByItsTokenInItsTenant", keyPairs},
 		{"EventsAreKeptInOrder", events},
 		{"KeysAreKeptOnce", keys},
 		{"SecretIsTheSameForAll", secrets},
@@ -55,6 +64,24 @@ func Run(t *testing.T, open func(t testing.TB) sender.Store) {
 		{"RestartReleasesAllLeases", releaseAll},
 		{"QueueDepthStopsCounting", depth},
 
+		{"TemplatesAreKept", templates},
+		{"TemplateIsUniqueInApplicationTypeAndLocale", templateUniqueness},
+		{"TemplatesAreFilteredListedInPagesAndCounted", templateFilters},
+
+		{"ApplicationsAreKeptInTheOrderOfCreation", applications},
+		{"ApplicationNameIsUniqueInAnyCase", applicationNames},
+		{"UsersAreKept", users},
+		{"UsernamesAreComparedExactly", usernames},
+		{"DevicesAreListedInTheOrderOfPairing", devices},
+		{"DevicesOfAnApplicationAreListedInPages", devicesOf},
+		{"PairingsAreKept", pairings},
+		{"AuthenticationsAreKept", authentications},
+		{"DeletedUserTakesEverythingAlong", deletedUser},
+		{"NothingIsKeptOfAUserWhoIsNotThere", orphans},
+		{"ForgetDeletesOnlyWhatEndedBefore", forget},
+		{"OneUpdateIsOverBothCores", bothCores},
+		{"LockOfAUserExcludes", userLock},
+
 		{"FailedUpdateLeavesNothing", failedUpdate},
 		{"HandledConflictKeepsTheRest", handledConflict},
 		{"ConflictIsToldWhenItsCauseCanBeRead", visibleConflict},
@@ -71,6 +98,7 @@ func Run(t *testing.T, open func(t testing.TB) sender.Store) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			w := &world{T: t, Store: open(t), ctx: ctx}
+			w.otp = w.OTP()
 			w.a, w.b = w.tenant(), w.tenant()
 			c.test(w)
 		})
@@ -80,7 +108,8 @@ func Run(t *testing.T, open func(t testing.TB) sender.Store) {
 // world is a store with two tenants.
 type world struct {
 	*testing.T
-	sender.Store
+	Store
+	otp  otp.Store
 	ctx  context.Context
 	a, b sender.ID
 }
@@ -99,6 +128,12 @@ func (w *world) must(err error) {
 func (w *world) do(do func(tx sender.Tx) error) {
 	w.Helper()
 	w.must(w.Update(w.ctx, do))
+}
+
+// change is do over both cores.
+func (w *world) change(do func(tx otp.Tx) error) {
+	w.Helper()
+	w.must(w.otp.Update(w.ctx, do))
 }
 
 // kind checks the kind of an error; the empty kind means no error.
@@ -168,6 +203,7 @@ func newAddress(tenant sender.ID, domain, local string) sender.Address {
 func newMessage(tenant sender.ID, due time.Time) sender.Message {
 	return sender.Message{
 		ID: sender.NewID(), Tenant: tenant, Kind: sender.KindMessage, From: "noreply@example.org", To: "user@example.net",
+		ReplyTo: "help@example.org", Template: sender.NewRandomID(), Locale: "pt-BR",
 		Region: "eu-west-1", State: sender.Queued, Body: []byte("Subject: hello\r\n\r\nworld\r\n"),
 		NextAttemptAt: due, ExpiresAt: due.Add(24 * time.Hour), CreatedAt: start,
 	}

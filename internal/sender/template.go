@@ -1,0 +1,302 @@
+package sender
+
+import (
+	"context"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/postseal/postseal/internal/template"
+)
+
+// Template is a mail to be filled in. There is one for each application, type and
+// locale.
+type Template struct {
+	ID          ID
+	Tenant      ID
+	Application ID     // whose users get it; empty: the tenant's own
+	Type        string // what it is for, in the application's words; compared exactly
+	Locale      template.Locale
+	Spelling    string // of the locale, as it was sent
+
+	// From and ReplyTo are a mailbox as it was sent: an addr-spec, or a display name
+	// with an addr-spec in angle brackets (RFC 5322, section 3.4). ReplyTo may be
+	// empty.
+	From    string
+	ReplyTo string
+
+	Subject string // empty: the mail has none
+	Body    string
+	HTML    bool   // the body is text/html; otherwise text/plain
+	Charset string // IANA name in lower case that mail is written in
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// NewTemplate is what a client says of a template. What is empty takes its
+// default, where it has one.
+type NewTemplate struct {
+	Application ID
+	Type        string
+	Locale      string // default en
+	From        string
+	ReplyTo     string
+	Subject     string
+	Body        string
+	ContentType string // text/plain (default) or text/html, in any case
+	Charset     string // default utf-8
+}
+
+// TemplateFilter says which templates are listed. Empty members match all but for
+// Application, which matches all only where AnyApplication says so.
+type TemplateFilter struct {
+	Application    ID
+	AnyApplication bool
+	Type           string
+	Locale         template.Locale
+}
+
+// Limits of a template; those of PingOne's contents, which are of the same kind.
+const (
+	maxTemplateType    = 100       // characters
+	maxTemplateSubject = 256       // characters
+	maxTemplateBody    = 100 << 10 // octets of UTF-8
+)
+
+// DefaultLocale is that of templates and calls which name none.
+const DefaultLocale template.Locale = "en"
+
+// parseAuthor reads one mailbox, with a display name or without. It returns the
+// mailbox as it goes into a header and the canonical addr-spec.
+func parseAuthor(field, s string) (m Mailbox, canonical string, err error) {
+	name, spec := "", s
+	if strings.ContainsAny(s, `<>"`) {
+		parsed, err := mail.ParseAddress(s)
+		if err != nil || strings.ContainsAny(s, "\r\n(") {
+			return m, "", Errorf(Invalid, field, `%s is not one mailbox; write it as local-part@domain or "Name" <local-part@domain>.`, quote(s))
+		}
+		name, spec = parsed.Name, parsed.Address
+	}
+	canonical, domain, err := ParseMailbox(field, spec)
+	if err != nil {
+		return m, "", err
+	}
+	return Mailbox{Name: name, Address: onWire(spec, domain)}, canonical, nil
+}
+
+// builtin reports whether an address speaks for the service itself.
+func (s *Service) builtin(canonical string) bool {
+	return canonical == s.provider.SystemSender().Address || slices.Contains(s.settings.BuiltinSenders, canonical)
+}
+
+// mayAuthor asks the trust rule about an author or Reply-To of a template.
+func (s *Service) mayAuthor(ctx context.Context, t Tenant, field, spelling string) error {
+	_, canonical, err := parseAuthor(field, spelling)
+	if err != nil || s.builtin(canonical) {
+		return err
+	}
+	d, err := s.decide(ctx, s.store, t, canonical, "")
+	if err == nil && !d.Allow {
+		e := Refusal(d.Reason, canonical)
+		e.Field = field
+		return e
+	}
+	return err
+}
+
+// template checks what a client says of a template.
+func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Template, error) {
+	made := Template{Tenant: t.ID, Application: n.Application, Type: n.Type, From: n.From, ReplyTo: n.ReplyTo, Subject: n.Subject, Body: n.Body}
+	none := Template{}
+	if n.From == "" {
+		return none, Errorf(Required, "from", "The address that the mail comes from is missing.")
+	}
+	if err := checkLabel("type", n.Type, maxTemplateType); err != nil {
+		return none, err
+	}
+	orDefault(&n.Locale, string(DefaultLocale))
+	locale, err := template.ParseLocale(n.Locale)
+	if err != nil {
+		return none, &Error{Kind: Invalid, Field: "locale", Detail: err.Error()}
+	}
+	made.Locale, made.Spelling = locale, n.Locale
+	orDefault(&n.ContentType, "text/plain")
+	switch strings.ToLower(n.ContentType) {
+	case "text/plain":
+	case "text/html":
+		made.HTML = true
+	default:
+		return none, Errorf(Invalid, "contentType", "%s is not a type of mail that a template can have; use text/html or text/plain.", quote(n.ContentType))
+	}
+	orDefault(&n.Charset, "utf-8")
+	charset, err := template.ParseCharset(n.Charset)
+	if err != nil {
+		return none, &Error{Kind: Invalid, Field: "charset", Detail: err.Error()}
+	}
+	made.Charset = charset.String()
+	for _, text := range []struct {
+		field, value string
+		most         int
+		tooLong      bool
+	}{
+		{"subject", n.Subject, maxTemplateSubject, utf8.RuneCountInString(n.Subject) > maxTemplateSubject},
+		{"body", n.Body, maxTemplateBody, len(n.Body) > maxTemplateBody},
+	} {
+		switch bad, fits := charset.Fits(text.value); {
+		case text.tooLong:
+			return none, Errorf(Invalid, text.field, "The %s is too long: it may have %d characters.", text.field, text.most)
+		case !utf8.ValidString(text.value) || strings.ContainsRune(text.value, 0):
+			return none, Errorf(Invalid, text.field, "The %s is not text: it has octets that are not UTF-8, or a NUL.", text.field)
+		case !fits && text.field == "body": // a subject is an encoded word in UTF-8 if need be
+			return none, Errorf(Invalid, text.field, "The body has the character %q, which the character set %s does not have.", bad, made.Charset)
+		}
+	}
+	if strings.ContainsFunc(n.Subject, func(r rune) bool { return r < ' ' || r == 0x7F }) {
+		return none, Errorf(Invalid, "subject", "The subject holds a line end or another control character; a subject is one line.")
+	}
+	if err := s.mayAuthor(ctx, t, "from", n.From); err != nil {
+		return none, err
+	}
+	if n.ReplyTo != "" {
+		if err := s.mayAuthor(ctx, t, "replyTo", n.ReplyTo); err != nil {
+			return none, err
+		}
+	}
+	return made, nil
+}
+
+// taken refuses a second template of an application, type and locale; id is
+// whoever may have them.
+func taken(ctx context.Context, tx Tx, t Template, id ID) error {
+	switch old, err := tx.TemplateFor(ctx, t.Tenant, t.Application, t.Type, t.Locale); {
+	case err == nil && old.ID != id:
+		return Errorf(Conflict, "type", "There is a template of the type %s and the locale %s already; change that one.", quote(t.Type), t.Locale)
+	case err != nil && KindOf(err) != NotFound:
+		return err
+	}
+	return nil
+}
+
+// CreateTemplate makes a template. Errors: Required and Invalid with the field's
+// name ("from", "replyTo", "subject", "body", "contentType", "charset", "locale",
+// "type"), Refused on "from" or "replyTo" for an author that is not trusted,
+// Conflict on "type", Limit on "template".
+func (s *Service) CreateTemplate(ctx context.Context, p Principal, tenant ID, n NewTemplate) (Template, error) {
+	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin)
+	if err != nil {
+		return Template{}, err
+	}
+	made, err := s.template(ctx, t, n)
+	if err != nil {
+		return Template{}, err
+	}
+	// Of version 4, as the vendors' own: nothing is read from these by their order.
+	made.ID, made.CreatedAt = NewRandomID(), s.now()
+	made.UpdatedAt = made.CreatedAt
+	err = s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockTenant(ctx, tenant); err != nil {
+			return err
+		}
+		if err := taken(ctx, tx, made, ""); err != nil {
+			return err
+		}
+		n, err := tx.CountTemplates(ctx, tenant, t.Limits.Templates)
+		if err != nil {
+			return err
+		}
+		if n >= t.Limits.Templates {
+			return Errorf(Limit, "template", "There are %d templates, the most there can be; delete one that is no longer used.", t.Limits.Templates)
+		}
+		if err := tx.InsertTemplate(ctx, made); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, templateEvent(p, EventTemplateCreated, made, made.CreatedAt))
+	})
+	return made, err
+}
+
+func templateEvent(p Principal, t EventType, of Template, at time.Time) Event {
+	return NewEvent(p, of.Tenant, t, of.ID, at, "application", string(of.Application), "type", of.Type, "locale", string(of.Locale))
+}
+
+// Template returns one template of an application; of whichever, where application
+// is empty.
+func (s *Service) Template(ctx context.Context, p Principal, tenant, application, id ID) (Template, error) {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
+		return Template{}, err
+	}
+	return templateOf(ctx, s.store, tenant, application, id)
+}
+
+func templateOf(ctx context.Context, r Reader, tenant, application, id ID) (Template, error) {
+	t, err := r.Template(ctx, tenant, id)
+	if err == nil && application != "" && t.Application != application {
+		err = notFound("template")
+	}
+	return t, err
+}
+
+// Templates lists templates in the order of their ids.
+func (s *Service) Templates(ctx context.Context, p Principal, tenant ID, filter TemplateFilter, page Page) ([]Template, error) {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
+		return nil, err
+	}
+	return s.store.Templates(ctx, tenant, filter, page)
+}
+
+// ReplaceTemplate writes a template anew, as a whole; its application stays. Errors
+// are those of CreateTemplate.
+func (s *Service) ReplaceTemplate(ctx context.Context, p Principal, tenant, application, id ID, n NewTemplate) (Template, error) {
+	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin)
+	if err != nil {
+		return Template{}, err
+	}
+	old, err := templateOf(ctx, s.store, tenant, application, id)
+	if err != nil {
+		return Template{}, err
+	}
+	n.Application = old.Application
+	made, err := s.template(ctx, t, n)
+	if err != nil {
+		return Template{}, err
+	}
+	made.ID, made.UpdatedAt = id, s.now()
+	err = s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockTenant(ctx, tenant); err != nil {
+			return err
+		}
+		old, err := templateOf(ctx, tx, tenant, application, id) // gone meanwhile?
+		if err != nil {
+			return err
+		}
+		made.CreatedAt = old.CreatedAt
+		if err := taken(ctx, tx, made, id); err != nil {
+			return err
+		}
+		if err := tx.UpdateTemplate(ctx, made); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, templateEvent(p, EventTemplateReplaced, made, made.UpdatedAt))
+	})
+	return made, err
+}
+
+// DeleteTemplate removes a template. Mail that was filled into it goes out.
+func (s *Service) DeleteTemplate(ctx context.Context, p Principal, tenant, application, id ID) error {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		old, err := templateOf(ctx, tx, tenant, application, id)
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteTemplate(ctx, tenant, id); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, templateEvent(p, EventTemplateDeleted, old, s.now()))
+	})
+}

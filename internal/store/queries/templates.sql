@@ -1,0 +1,37 @@
+-- name: Template :one
+SELECT * FROM templates WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: TemplateFor :one
+SELECT * FROM templates
+WHERE tenant_id = @tenant_id AND application_id = @application_id AND type = @type AND locale = @locale;
+
+-- An empty type or locale matches all. A tenant has few templates: they are read
+-- in the order of ids, and what does not match is passed over.
+-- name: Templates :many
+SELECT * FROM templates
+WHERE tenant_id = @tenant_id AND id > @after
+    AND (CAST(@any_application AS BOOLEAN) OR application_id = @application_id)
+    AND CAST(@type AS TEXT) IN ('', type) AND CAST(@locale AS TEXT) IN ('', locale)
+ORDER BY id LIMIT CAST(@most AS BIGINT);
+
+-- name: CountTemplates :one
+SELECT count(*) FROM (
+    SELECT 1 FROM templates WHERE tenant_id = @tenant_id LIMIT CAST(@most AS BIGINT)
+) AS part;
+
+-- name: InsertTemplate :execrows
+INSERT INTO templates (
+    tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, created_at, updated_at
+) VALUES (
+    @tenant_id, @id, @application_id, @type, @locale, @spelling, @author, @reply_to, @subject, @body, @html, @charset,
+    @created_at, @updated_at
+) ON CONFLICT DO NOTHING;
+
+-- name: UpdateTemplate :execrows
+UPDATE templates SET
+    type = @type, locale = @locale, spelling = @spelling, author = @author, reply_to = @reply_to, subject = @subject,
+    body = @body, html = @html, charset = @charset, updated_at = @updated_at
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: DeleteTemplate :execrows
+DELETE FROM templates WHERE tenant_id = @tenant_id AND id = @id;
