@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -70,9 +71,7 @@ func (s *sdk) call(want int, method, path string, body object) (object, error) {
 		}
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"data": digest([]byte(method + ":" + s.host + ":" + s.path + path + ":" + digest(raw) + ":"))})
-	for k, v := range s.head {
-		token.Header[k] = v
-	}
+	maps.Copy(token.Header, s.head)
 	token.Header["expires"] = time.Now().UTC().Add(5 * time.Minute).Format("2006-01-02T15:04:05Z")
 	jws, err := token.SignedString(s.key)
 	if err != nil {

@@ -37,7 +37,7 @@ const (
 // must be complete.
 var Kinds = []sender.Kind{
 	sender.Invalid, sender.Required, sender.NotFound, sender.Conflict, sender.Limit, sender.Denied, sender.Unauthenticated,
-	sender.Refused, sender.TooSoon, sender.WrongCode, sender.InUse, sender.Busy,
+	sender.Refused, sender.TooSoon, sender.WrongCode, sender.NoMoreTries, sender.InUse, sender.Busy,
 	Malformed, TooLarge, WrongMedia, WrongMethod, NoRoute,
 }
 

@@ -6,9 +6,14 @@ import (
 	"regexp"
 )
 
-// Origin says under which address clients reach us. The host is always that of
-// the request: a paging link to any other is one that the client can't follow.
+// Origin says under which address clients reach us. The host is that of the request
+// unless Fixed says otherwise: a paging link to any other is one that the client
+// can't follow.
 type Origin struct {
+	// Fixed is a scheme and host, without a slash at the end, for a dialect whose
+	// clients build their URLs themselves, and believe what is in a signed answer.
+	Fixed string
+
 	// TrustForwardedProto believes the X-Forwarded-Proto of a proxy that sets it
 	// always. Otherwise the connection tells.
 	TrustForwardedProto bool
@@ -16,6 +21,9 @@ type Origin struct {
 
 // Base returns the scheme and host of a request, without a slash at the end.
 func (o Origin) Base(r *http.Request) string {
+	if o.Fixed != "" {
+		return o.Fixed
+	}
 	scheme := "http"
 	if forwarded := r.Header.Get("X-Forwarded-Proto"); o.TrustForwardedProto && (forwarded == "http" || forwarded == "https") {
 		scheme = forwarded

@@ -489,13 +489,14 @@ func (c Config) builtinSenders() (all []string, err error) {
 	return all, nil
 }
 
-// pingidNames are the hosts that requests may be signed for.
+// pingidNames are the hosts that requests may be signed for. That of the public URL
+// is among them without its port and with it, as that of the Host header is.
 func (c Config) pingidNames() []string {
 	names := slices.Clone(c.PingID.PublicNames)
 	if u, err := url.Parse(c.HTTP.PublicURL); err == nil && u.Host != "" {
-		names = append(names, u.Hostname())
+		names = append(names, strings.TrimSuffix(u.Host, ":"+u.Port()), u.Host) // an IPv6 address keeps its brackets
 	}
-	return names
+	return slices.Compact(names)
 }
 
 // keyring reads the key-encryption keys; a file that others may read is refused.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/postseal/postseal/internal/api"
@@ -37,7 +38,7 @@ func (a *App) routes(x extras) http.Handler {
 		api.Mount{Owns: pingone.Owns, Handler: pingone.New(pingone.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log})},
 		api.Mount{Owns: native.Owns, Handler: native.New(native.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log, Version: Version()})},
 		api.Mount{Owns: pingid.Owns, Handler: pingid.New(pingid.Config{
-			Core: a.Service, OTP: a.OTP, Keys: a.Auth, Origin: origin, Log: a.log, Names: a.cfg.pingidNames(), ActionsCreate: a.cfg.PingID.ActionsCreate,
+			Core: a.Service, OTP: a.OTP, Keys: a.Auth, Origin: api.Origin{TrustForwardedProto: origin.TrustForwardedProto, Fixed: strings.TrimSuffix(a.cfg.HTTP.PublicURL, "/")}, Log: a.log, Names: a.cfg.pingidNames(), ActionsCreate: a.cfg.PingID.ActionsCreate,
 			RefuseReplays: a.cfg.PingID.RefuseReplays, RequireExpires: a.cfg.PingID.RequireExpires, PrefixNames: a.cfg.PingID.PrefixNames,
 		})},
 	)

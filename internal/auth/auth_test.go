@@ -364,6 +364,38 @@ func TestCredentialsAreListedWithoutHashesAndRevokedByTheirTenantOnly(t *testing
 	}
 }
 
+func TestTenantsOfOthersLookLikeNone(t *testing.T) {
+	h := newHarness(t)
+	mine, theirs := h.tenant("mine"), h.tenant("theirs")
+	admin, _ := h.create(auth.Local(), sender.OAuthClient, mine, sender.RoleAdmin)
+	other, _ := h.create(auth.Local(), sender.OAuthClient, theirs, sender.RoleAdmin)
+	p := admin.Principal()
+	for name, call := range map[string]func(sender.ID) error{
+		"create": func(tenant sender.ID) error {
+			_, _, err := h.auth.CreateCredential(t.Context(), p, auth.NewCredential{Kind: sender.APIKey, Name: "x", Tenant: tenant, Grants: p.Grants})
+			return err
+		},
+		"list": func(tenant sender.ID) error {
+			_, err := h.auth.Credentials(t.Context(), p, tenant, sender.Page{})
+			return err
+		},
+		"rotate": func(tenant sender.ID) error {
+			_, _, err := h.auth.RotateCredential(t.Context(), p, tenant, other.ID, 0)
+			return err
+		},
+		"revoke": func(tenant sender.ID) error { return h.auth.RevokeCredential(t.Context(), p, tenant, other.ID) },
+	} {
+		there, nowhere := call(theirs.ID), call(sender.NewID())
+		if sender.KindOf(there) != sender.NotFound || there.Error() != nowhere.Error() {
+			t.Errorf("%s: %v where there is a tenant, %v where there is none", name, there, nowhere)
+		}
+	}
+	there, nowhere := h.auth.RevokeCredential(t.Context(), p, mine.ID, other.ID), h.auth.RevokeCredential(t.Context(), p, mine.ID, sender.NewID())
+	if there == nil || there.Error() != nowhere.Error() {
+		t.Errorf("revoke: %v where there is a credential, %v where there is none", there, nowhere)
+	}
+}
+
 func TestSecretsDoNotPrint(t *testing.T) {
 	const s = auth.Secret("hunter2")
 	var log strings.Builder

@@ -221,11 +221,11 @@ func (a *Auth) mayManage(ctx context.Context, p sender.Principal, tenant sender.
 		return sender.Errorf(sender.Required, "tenant", "tenant is missing: name the tenant that the credential belongs to.")
 	}
 	t, err := a.store.Tenant(ctx, tenant)
-	if err != nil {
+	if err != nil && sender.KindOf(err) != sender.NotFound {
 		return err
 	}
 	switch role := p.RoleIn(t); {
-	case role == "":
+	case err != nil, role == "": // in the same words: whoever has no role there learns nothing of it
 		return sender.Errorf(sender.NotFound, "", "The requested tenant was not found.")
 	case role != sender.RoleAdmin || p.Domain != "":
 		return sender.Errorf(sender.Denied, "", "Only an admin of the whole tenant manages its credentials.")

@@ -242,9 +242,9 @@ func TestThirdWrongCodeEndsAPairing(t *testing.T) {
 			h.want(err, sender.WrongCode)
 		}
 		_, err := h.finish(g, other(code))
-		h.want(err, otp.NoMoreTries)
+		h.want(err, sender.NoMoreTries)
 		_, err = h.finish(g, code)
-		h.want(err, otp.NoMoreTries)
+		h.want(err, sender.NoMoreTries)
 		if len(h.devices()) != 0 {
 			h.Error("it was paired all the same")
 		}
@@ -590,7 +590,7 @@ func TestTenThousandParallelGuessesGetThreeTries(t *testing.T) {
 			switch _, err := h.finish(g, code); sender.KindOf(err) {
 			case sender.WrongCode:
 				paired.Add(1)
-			case otp.NoMoreTries:
+			case sender.NoMoreTries:
 			default:
 				h.Errorf("a guess at the pairing: %v", err)
 			}

@@ -322,5 +322,5 @@ func (s *Service) FinishPairing(ctx context.Context, p sender.Principal, tenant,
 }
 
 func noMoreTries() *sender.Error {
-	return sender.Errorf(NoMoreTries, "otp", "There were too many wrong codes; start again to have a new one sent.")
+	return sender.Errorf(sender.NoMoreTries, "otp", "There were too many wrong codes; start again to have a new one sent.")
 }

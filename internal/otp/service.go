@@ -17,12 +17,11 @@ const (
 	Disabled      sender.Kind = "application-disabled" // the application is switched off
 	EmailDisabled sender.Kind = "email-disabled"       // the application does not allow mail
 	NoDevice      sender.Kind = "no-device"            // the user has nothing paired
-	NoMoreTries   sender.Kind = "no-more-tries"        // the last wrong code was one too many
 	TooLong       sender.Kind = "too-long"             // a value beyond its length; Field names it
 )
 
 // Kinds lists them, for tables that must be complete.
-var Kinds = []sender.Kind{Disabled, EmailDisabled, NoDevice, NoMoreTries, TooLong}
+var Kinds = []sender.Kind{Disabled, EmailDisabled, NoDevice, TooLong}
 
 // The events of this core. Their object is the thing itself, the data has the
 // user's id and the application's, and never a code or an address.

@@ -98,6 +98,8 @@ func splitMailbox(field, s string) (local, host string, err error) {
 	switch {
 	case !ok || strings.Contains(host, "@"):
 		err = Errorf(Invalid, field, "%s is not one email address; send it as local-part@domain, without a display name.", quote(s))
+	case strings.Contains(s, "=?"):
+		err = Errorf(Invalid, field, "%s holds an encoded word (=?), which some programs decode; use a plain address.", quote(s))
 	case strings.ContainsFunc(local, func(r rune) bool { return r > 126 }):
 		err = Errorf(Invalid, field, "The local part of %s is not ASCII; internationalized local parts (RFC 6531) are not supported.", quote(s))
 	case len(local) == 0 || len(local) > 64:
@@ -304,7 +306,8 @@ func (s *Service) ResendCode(ctx context.Context, p Principal, tenant, domain, i
 }
 
 // ActivateAddress proves an address by its code. A code that is wrong, expired,
-// used up or replaced is WrongCode, always in the same words.
+// used or replaced is WrongCode, always in the same words; any code after the last
+// wrong one is NoMoreTries.
 func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, domain, id ID, code string) (Address, error) {
 	if _, _, _, err := s.address(ctx, p, tenant, domain, id, RoleAdmin); err != nil {
 		return Address{}, err
@@ -313,7 +316,7 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		return Address{}, Errorf(Required, "verificationCode", "verificationCode is missing: send the code from the mail.")
 	}
 	var a Address
-	right := false
+	right, spent := false, false
 	err := s.store.Update(ctx, func(tx Tx) error {
 		var err error
 		if a, err = s.pendingAddress(ctx, tx, tenant, id, "verificationCode"); err != nil {
@@ -333,7 +336,7 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 			a.Status, a.By, a.Code = Verified, ByCode, CodeState{}
 			event = NewEvent(p, tenant, EventAddressActive, id, now, "by", string(ByCode))
 		} else {
-			if c.Tries >= set.Tries {
+			if spent = c.Tries >= set.Tries || c.Wrong >= set.WrongPerDay; spent {
 				return nil // nothing to count any more: guessing on must not grow the log
 			}
 			c.Tries, c.Wrong = c.Tries+1, c.Wrong+1
@@ -344,6 +347,9 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		}
 		return tx.InsertEvent(ctx, event)
 	})
+	if err == nil && spent {
+		err = Errorf(NoMoreTries, "verificationCode", "There were too many wrong codes; have a new one sent.")
+	}
 	if err == nil && !right {
 		err = Errorf(WrongCode, "verificationCode", "The verification code is not valid or no longer valid; check it against the newest mail, or have a new one sent.")
 	}

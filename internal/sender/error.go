@@ -21,7 +21,8 @@ const (
 	Unauthenticated Kind = "unauthenticated" // no credential, or not a valid one
 	Refused         Kind = "refused"         // a rule of sending says no; Reason tells which
 	TooSoon         Kind = "too-soon"        // may be asked again, at RetryAt
-	WrongCode       Kind = "wrong-code"      // verification code wrong, expired, used up: never told apart
+	WrongCode       Kind = "wrong-code"      // a code that is wrong, expired or used: never told apart
+	NoMoreTries     Kind = "no-more-tries"   // there were too many wrong codes, and no further one counts
 	InUse           Kind = "in-use"          // can't go while other things depend on it
 	Busy            Kind = "busy"            // no room to accept durably; nothing was stored
 )

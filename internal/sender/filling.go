@@ -273,17 +273,13 @@ func (s *Service) correspondents(ctx context.Context, t Tenant, found Template, 
 	if err != nil {
 		return author, nil, nil, err
 	}
-	if s.builtin(m.From) {
-		author.Address, m.From = system.Address, system.Address
-	}
+	author, m.From = s.onBehalf(author, m.From)
 	if found.ReplyTo != "" {
 		r, canonical, err := parseAuthor("replyTo", found.ReplyTo)
 		if err != nil {
 			return author, nil, nil, err
 		}
-		if m.ReplyTo = canonical; s.builtin(canonical) {
-			r.Address, m.ReplyTo = system.Address, system.Address
-		}
+		r, m.ReplyTo = s.onBehalf(r, canonical)
 		reply = &r
 	}
 	d, err := s.decide(ctx, s.store, t, m.From, m.Region)

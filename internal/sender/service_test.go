@@ -254,7 +254,7 @@ func TestCodeRules(t *testing.T) {
 				t.Errorf("a wrong code: %v", err)
 			}
 		}
-		if err := try(second); sender.KindOf(err) != sender.WrongCode {
+		if err := try(second); sender.KindOf(err) != sender.NoMoreTries {
 			t.Errorf("the right code after five wrong ones: %v", err)
 		}
 		time.Sleep(time.Minute)

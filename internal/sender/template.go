@@ -92,19 +92,35 @@ func (s *Service) builtin(canonical string) bool {
 	return canonical == s.provider.SystemSender().Address || slices.Contains(s.settings.BuiltinSenders, canonical)
 }
 
-// mayAuthor asks the trust rule about an author or Reply-To of a template.
-func (s *Service) mayAuthor(ctx context.Context, t Tenant, field, spelling string) error {
-	_, canonical, err := parseAuthor(field, spelling)
-	if err != nil || s.builtin(canonical) {
-		return err
+// onBehalf is a template's author or Reply-To as its mail shows it. Mail of addresses
+// that everybody may name leaves from the built-in no-reply, since nobody here can
+// sign for them.
+func (s *Service) onBehalf(m Mailbox, canonical string) (Mailbox, string) {
+	if !s.builtin(canonical) {
+		return m, canonical
 	}
+	if strings.EqualFold(m.Name, m.Address) { // a name that says an address must say the right one
+		m.Name = ""
+	}
+	m.Address = s.provider.SystemSender().Address
+	return m, m.Address
+}
+
+// mayAuthor asks the trust rule about an author or Reply-To of a template, and
+// returns it as mail will show it.
+func (s *Service) mayAuthor(ctx context.Context, t Tenant, field, spelling string) (Mailbox, error) {
+	m, canonical, err := parseAuthor(field, spelling)
+	if err != nil {
+		return m, err
+	}
+	m, canonical = s.onBehalf(m, canonical)
 	d, err := s.decide(ctx, s.store, t, canonical, "")
 	if err == nil && !d.Allow {
 		e := Refusal(d.Reason, canonical)
 		e.Field = field
-		return e
+		return m, e
 	}
-	return err
+	return m, err
 }
 
 // template checks what a client says of a template.
@@ -157,15 +173,20 @@ func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Templa
 	if strings.ContainsFunc(n.Subject, func(r rune) bool { return r < ' ' || r == 0x7F }) {
 		return none, Errorf(Invalid, "subject", "The subject holds a line end or another control character; a subject is one line.")
 	}
-	if err := s.mayAuthor(ctx, t, "from", n.From); err != nil {
+	// What can't be composed could never be sent.
+	trial := Draft{Message: NewID(), To: s.provider.SystemSender(), Subject: "x", Text: "x", At: s.now()}
+	if trial.From, err = s.mayAuthor(ctx, t, "from", n.From); err != nil {
 		return none, err
 	}
 	if n.ReplyTo != "" {
-		if err := s.mayAuthor(ctx, t, "replyTo", n.ReplyTo); err != nil {
+		reply, err := s.mayAuthor(ctx, t, "replyTo", n.ReplyTo)
+		if err != nil {
 			return none, err
 		}
+		trial.ReplyTo = &reply
 	}
-	return made, nil
+	_, err = s.provider.Compose(trial)
+	return made, err
 }
 
 // taken refuses a second template of an application, type and locale; id is

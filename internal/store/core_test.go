@@ -170,8 +170,8 @@ func TestThousandGuessesAtOnceAreFiveTries(t *testing.T) {
 			_, err := c.ActivateAddress(t.Context(), c.admin, c.tenant, d.ID, a.ID, code)
 			return err
 		}
-		wantKinds(t, atOnce(t, 1000, func(i int) error { return try(fmt.Sprint("guess", i)) }), map[sender.Kind]int{sender.WrongCode: 1000})
-		if err := try(c.codes["a@example.org"]); sender.KindOf(err) != sender.WrongCode {
+		wantKinds(t, atOnce(t, 1000, func(i int) error { return try(fmt.Sprint("guess", i)) }), map[sender.Kind]int{sender.WrongCode: 5, sender.NoMoreTries: 995})
+		if err := try(c.codes["a@example.org"]); sender.KindOf(err) != sender.NoMoreTries {
 			t.Errorf("the right code after them: %v", err)
 		}
 		es, err := c.Events(t.Context(), c.admin, c.tenant, sender.Page{})
@@ -379,7 +379,7 @@ func TestChangesAtOnceMeetWithoutErrors(t *testing.T) {
 		})
 		for kind := range got {
 			switch kind {
-			case "", sender.NotFound, sender.WrongCode, sender.TooSoon, sender.InUse:
+			case "", sender.NotFound, sender.WrongCode, sender.NoMoreTries, sender.TooSoon, sender.InUse:
 			default:
 				t.Errorf("somebody was told %q: %v", kind, got)
 			}

@@ -56,6 +56,7 @@ var statuses = map[sender.Kind]int{
 	sender.Invalid:         http.StatusUnprocessableEntity,
 	sender.Refused:         http.StatusUnprocessableEntity,
 	sender.WrongCode:       http.StatusUnprocessableEntity,
+	sender.NoMoreTries:     http.StatusUnprocessableEntity,
 	sender.Conflict:        http.StatusConflict,
 	sender.InUse:           http.StatusConflict,
 	sender.Limit:           http.StatusConflict,

@@ -116,7 +116,9 @@ func (e *edge) templates() {
 				return nil, sender.Errorf(sender.Invalid, "locale", "%s", err.Error())
 			}
 		}
-		ask := func(page sender.Page) ([]sender.Template, error) { return e.service.Templates(ctx, p, tenant, filter, page) }
+		ask := func(page sender.Page) ([]sender.Template, error) {
+			return e.service.Templates(ctx, p, tenant, filter, page)
+		}
 		return paged(in.PageIn, ask, func(t sender.Template) sender.ID { return t.ID }, templateOf)
 	})
 	// OneTemplateIn names one. (huma reads exported embedded structs only.)

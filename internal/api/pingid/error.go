@@ -49,7 +49,7 @@ var errorTable = map[sender.Kind]answer{
 	alreadyDone:            {http.StatusBadRequest, "REQUEST_FAILED", itself, "INVALID_VALUE", true, ""},
 	sender.Limit:           {http.StatusBadRequest, "REQUEST_FAILED", collection, "SIZE_LIMIT_EXCEEDED", false, ""},
 	sender.TooSoon:         {http.StatusBadRequest, "REQUEST_FAILED", itself, "RETRY_LIMIT_EXCEEDED", false, ""},
-	otp.NoMoreTries:        {http.StatusBadRequest, "REQUEST_FAILED", itself, "RETRY_LIMIT_EXCEEDED", false, ""},
+	sender.NoMoreTries:     {http.StatusBadRequest, "REQUEST_FAILED", itself, "RETRY_LIMIT_EXCEEDED", false, ""},
 	sender.InUse:           {http.StatusBadRequest, "REQUEST_FAILED", itself, "RESOURCE_IN_USE", false, ""},
 	otp.Disabled:           {http.StatusBadRequest, "REQUEST_FAILED", application, "APPLICATION_DISABLED", false, ""},
 	otp.EmailDisabled:      {http.StatusBadRequest, "REQUEST_FAILED", application, "EMAIL_NOT_ENABLED", false, ""},

@@ -28,6 +28,7 @@ var errorTable = map[sender.Kind]answer{
 	sender.Refused:         {http.StatusBadRequest, "INVALID_DATA", "INVALID_VALUE", ""},
 	sender.TooSoon:         {http.StatusBadRequest, "INVALID_DATA", "INVALID_VALUE", ""},
 	sender.WrongCode:       {http.StatusBadRequest, "INVALID_DATA", "INVALID_VALUE", ""},
+	sender.NoMoreTries:     {http.StatusBadRequest, "INVALID_DATA", "INVALID_VALUE", ""},
 	sender.InUse:           {http.StatusBadRequest, "INVALID_DATA", "INVALID_VALUE", ""},
 	sender.Busy:            {http.StatusBadRequest, "INVALID_DATA", "", ""},
 	sender.NotFound:        {http.StatusNotFound, "NOT_FOUND", "", "The requested resource was not found."},
