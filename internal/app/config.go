@@ -153,7 +153,7 @@ type OTPConfig struct {
 	Tries        int           `koanf:"tries"`         // wrong codes in one of them
 	WrongPerDay  int           `koanf:"wrong_per_day"` // wrong codes of one user, all of them together
 	PerUser      int           `koanf:"per_user"`      // codes sent to one user in an hour
-	PerRecipient int           `koanf:"per_recipient"` // codes sent to one address in a day, all tenants together
+	PerRecipient int           `koanf:"per_recipient"` // codes sent to one address in a day by one tenant; all together may send ten times as many
 	Keep         time.Duration `koanf:"keep"`          // how long what has ended stays in the database
 }
 

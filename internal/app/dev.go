@@ -320,12 +320,12 @@ const devApplication sender.ID = "0197a000-0000-4000-8000-00000000a001"
 // writes the file that clients of the PingID SDK read.
 func (d *Dev) pingid(ctx context.Context, t sender.Tenant, suffix string) (file string, err error) {
 	local := auth.Local()
-	_, err = d.app.OTP.Application(ctx, local, t.ID, devApplication)
+	demo, err := d.app.OTP.Application(ctx, local, t.ID, devApplication)
 	if sender.KindOf(err) == sender.NotFound {
-		_, err = d.app.OTP.CreateApplication(ctx, local, t.ID, otp.NewApplication{ID: devApplication, Name: "Demo", Enabled: true})
-		if err == nil {
-			_, err = d.app.OTP.SetAttribute(ctx, local, t.ID, devApplication, otp.EmailEnabled, "true")
-		}
+		demo, err = d.app.OTP.CreateApplication(ctx, local, t.ID, otp.NewApplication{ID: devApplication, Name: "Demo", Enabled: true})
+	}
+	if err == nil && demo.Attribute(otp.EmailEnabled) != "true" {
+		_, err = d.app.OTP.SetAttribute(ctx, local, t.ID, devApplication, otp.EmailEnabled, "true")
 	}
 	if err != nil {
 		return "", err

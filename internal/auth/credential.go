@@ -91,8 +91,8 @@ func shown(c sender.Credential) sender.Credential {
 // MaxOverlap bounds how long a rotated credential can be used on.
 const MaxOverlap = 30 * 24 * time.Hour
 
-// RotateCredential makes another credential of the same kind, name and rights, and
-// lets the old one end after the overlap, in which both can be used. It returns the
+// RotateCredential makes another credential of the same kind, name and rights, without
+// an end, and lets the old one end after the overlap, in which both can be used. It returns the
 // new one with its secret. Errors: those of CreateCredential, Invalid on "overlap",
 // Invalid on "credential" where the old one is at its end already.
 func (a *Auth) RotateCredential(ctx context.Context, p sender.Principal, tenant, id sender.ID, overlap time.Duration) (sender.Credential, Secret, error) {

@@ -2,6 +2,7 @@ package otp
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -223,7 +224,9 @@ func (s *Service) UpdateApplication(ctx context.Context, p sender.Principal, ten
 	if err := n.check(); err != nil {
 		return Application{}, err
 	}
-	return s.changeApplication(ctx, p, tenant, id, func(a *Application) { a.Name, a.Enabled, a.PushSender = n.Name, n.Enabled, n.PushSender })
+	return s.changeApplication(ctx, p, tenant, id, func(a *Application) {
+		a.Name, a.Enabled, a.PushSender = n.Name, n.Enabled, n.PushSender
+	}, "enabled", strconv.FormatBool(n.Enabled))
 }
 
 // SetAttribute sets an attribute. Turning mail off unpairs the mailboxes of the
@@ -237,31 +240,36 @@ func (s *Service) SetAttribute(ctx context.Context, p sender.Principal, tenant, 
 	if want := attributes[i].problem(value); want != "" {
 		return Application{}, sender.Errorf(sender.Invalid, "value", "The value of %s must be %s.", name, want)
 	}
-	if name == EmailEnabled && value == "true" {
-		// A pairing that was under way when mail was turned off may have come after.
-		old, err := s.Application(ctx, p, tenant, id)
-		if err == nil && old.Attribute(EmailEnabled) != "true" {
-			err = s.unpairAll(ctx, p, tenant, id)
-		}
-		if err != nil {
+	old, err := s.Application(ctx, p, tenant, id)
+	if err != nil {
+		return Application{}, err
+	}
+	// Off and on alike: a pairing that was under way when mail was turned off may have
+	// come after.
+	unpair := name == EmailEnabled && (value != "true" || old.Attribute(EmailEnabled) != "true")
+	if unpair && value == "true" {
+		if err := s.unpairAll(ctx, p, tenant, id); err != nil {
 			return Application{}, err
 		}
 	}
-	return s.changeApplication(ctx, p, tenant, id, func(a *Application) {
-		next := make(map[string]string, len(a.Attributes)+1)
-		for k, v := range a.Attributes {
-			next[k] = v
+	a, err := s.changeApplication(ctx, p, tenant, id, func(a *Application) {
+		next := maps.Clone(a.Attributes)
+		if next == nil {
+			next = make(map[string]string, 1)
 		}
 		next[name] = value
 		a.Attributes = next
-	})
+	}, "attribute", name, "value", value)
+	if err == nil && unpair && value != "true" {
+		err = s.unpairAll(ctx, p, tenant, id)
+	}
+	return a, err
 }
 
-func (s *Service) changeApplication(ctx context.Context, p sender.Principal, tenant, id sender.ID, change func(*Application)) (a Application, err error) {
+func (s *Service) changeApplication(ctx context.Context, p sender.Principal, tenant, id sender.ID, change func(*Application), what ...string) (a Application, err error) {
 	if _, err := s.sender.AuthorizeWhole(ctx, p, tenant, sender.RoleAdmin); err != nil {
 		return Application{}, err
 	}
-	off := false
 	err = s.store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockTenant(ctx, tenant); err != nil {
 			return err
@@ -269,7 +277,6 @@ func (s *Service) changeApplication(ctx context.Context, p sender.Principal, ten
 		if a, err = tx.Application(ctx, tenant, id); err != nil {
 			return named(err, "application")
 		}
-		was := a.Attribute(EmailEnabled)
 		change(&a)
 		a.UpdatedAt = s.now()
 		if err := nameTaken(ctx, tx, a); err != nil {
@@ -278,12 +285,8 @@ func (s *Service) changeApplication(ctx context.Context, p sender.Principal, ten
 		if err := tx.UpdateApplication(ctx, a); err != nil {
 			return err
 		}
-		off = was == "true" && a.Attribute(EmailEnabled) != "true"
-		return tx.InsertEvent(ctx, sender.NewEvent(p, tenant, EventApplicationUpdated, id, a.UpdatedAt, "name", a.Name))
+		return tx.InsertEvent(ctx, sender.NewEvent(p, tenant, EventApplicationUpdated, id, a.UpdatedAt, append([]string{"name", a.Name}, what...)...))
 	})
-	if err == nil && off {
-		err = s.unpairAll(ctx, p, tenant, id)
-	}
 	return a, err
 }
 

@@ -59,7 +59,7 @@ type Signing struct {
 
 // StartAuthentication mails a code to a device of the user. Where the user has
 // several and the application says that they are to be selected, it mails nothing
-// and answers SelectFirst: the client asks again, with a device.
+// and answers SelectFirst: the client asks again, with a device, a type and values.
 //
 // Errors: NotFound on "application", "user", "device" or "template", Disabled,
 // EmailDisabled, NoDevice on "user", Required and Invalid on "type", "locale" or
@@ -88,8 +88,16 @@ func (s *Service) StartAuthentication(ctx context.Context, p sender.Principal, t
 	}
 	if d == nil {
 		a.Status = SelectFirst
-		err := s.store.Update(ctx, func(tx Tx) error {
-			if _, err := lockedUser(ctx, tx, tenant, n.Username); err != nil {
+		err := s.inTurn(ctx, tenant, n.Username, func(tx Tx) error {
+			u, err := lockedUser(ctx, tx, tenant, n.Username)
+			if err != nil {
+				return err
+			}
+			if u.Guard = u.Guard.at(now); u.Guard.Asked >= s.settings.PerUser {
+				return tooSoon(u.Guard.Hour.Add(time.Hour), "This user was asked for a device %d times within the hour, the most there can be", u.Guard.Asked)
+			}
+			u.Guard.Asked++
+			if err := tx.UpdateUser(ctx, u); err != nil {
 				return err
 			}
 			return tx.InsertAuthentication(ctx, a)
@@ -112,7 +120,7 @@ func (s *Service) StartAuthentication(ctx context.Context, p sender.Principal, t
 	if err != nil {
 		return Signing{}, err
 	}
-	err = s.store.Update(ctx, func(tx Tx) error {
+	err = s.inTurn(ctx, tenant, n.Username, func(tx Tx) error {
 		u, err := lockedUser(ctx, tx, tenant, n.Username)
 		if err != nil {
 			return err
@@ -214,8 +222,12 @@ func (s *Service) SubmitCode(ctx context.Context, p sender.Principal, tenant, ap
 	if code == "" {
 		return Signing{}, sender.Errorf(sender.Required, "otp", "The one-time code is missing.")
 	}
-	var out Signing
-	err := s.store.Update(ctx, func(tx Tx) error {
+	// Of what has ended nothing changes any more: whoever guesses on waits for nobody.
+	out, err := s.Authentication(ctx, p, tenant, application, username, id)
+	if err != nil || !out.Status.open() {
+		return submitted(out), err
+	}
+	err = s.inTurn(ctx, tenant, username, func(tx Tx) error {
 		u, err := lockedUser(ctx, tx, tenant, username)
 		if err != nil {
 			return err
@@ -228,14 +240,14 @@ func (s *Service) SubmitCode(ctx context.Context, p sender.Principal, tenant, ap
 			return err
 		}
 		if !a.Status.open() {
-			if a.Status == Approved {
-				out.Status = InvalidCode
-			}
+			out = submitted(out)
 			return nil // nothing to count any more: guessing on must not grow the log
 		}
 		now := s.now()
 		e := EventAuthCodeWrong
 		switch {
+		case len(out.Devices) == 0: // unpaired since: what was mailed there is worth nothing
+			a.Status, a.Challenge.Hash, e = Canceled, nil, EventAuthCanceled
 		case s.guess(&u, &a.Challenge, tenant, id, code, now):
 			a.Status, e, u.LastLogin = Approved, EventAuthApproved, now
 		case s.spent(u, a.Challenge):
@@ -254,6 +266,14 @@ func (s *Service) SubmitCode(ctx context.Context, p sender.Principal, tenant, ap
 		return tx.InsertEvent(ctx, event(p, e, tenant, id, u.ID, application, now))
 	})
 	return out, err
+}
+
+// submitted is what became of a code for an authentication that has ended.
+func submitted(out Signing) Signing {
+	if out.Status == Approved {
+		out.Status = InvalidCode
+	}
+	return out
 }
 
 // Cancel ends an authentication that is not ended yet.

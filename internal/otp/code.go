@@ -76,17 +76,18 @@ func (s *Service) spent(u User, c Challenge) bool {
 // admit counts one more code to be sent to a user. Errors: TooSoon on "user".
 func (s *Service) admit(ctx context.Context, tx Tx, u *User, now time.Time) error {
 	u.Guard = u.Guard.at(now)
-	late := func(at time.Time, format string, args ...any) error {
-		e := sender.Errorf(sender.TooSoon, "user", format+"; another can be sent at %s.", append(args, at.Format(time.RFC3339))...)
-		e.RetryAt = at
-		return e
-	}
 	if u.Guard.Wrong >= s.settings.WrongPerDay {
-		return late(u.Guard.Day.Add(24*time.Hour), "There were %d wrong codes for this user today, the most there can be", u.Guard.Wrong)
+		return tooSoon(u.Guard.Day.Add(24*time.Hour), "There were %d wrong codes for this user today, the most there can be", u.Guard.Wrong)
 	}
 	if u.Guard.Sent >= s.settings.PerUser {
-		return late(u.Guard.Hour.Add(time.Hour), "%d codes were sent to this user within the hour, the most there can be", u.Guard.Sent)
+		return tooSoon(u.Guard.Hour.Add(time.Hour), "%d codes were sent to this user within the hour, the most there can be", u.Guard.Sent)
 	}
 	u.Guard.Sent++
 	return tx.UpdateUser(ctx, *u)
+}
+
+func tooSoon(at time.Time, format string, args ...any) error {
+	e := sender.Errorf(sender.TooSoon, "user", format+"; ask again at %s.", append(args, at.Format(time.RFC3339))...)
+	e.RetryAt = at
+	return e
 }

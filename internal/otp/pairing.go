@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postseal/postseal/internal/sender"
@@ -68,8 +67,7 @@ func (s *Service) StartPairing(ctx context.Context, p sender.Principal, tenant s
 			return Pairing{}, err
 		}
 	}
-	address, _, err := sender.ParseMailbox("address", n.Address)
-	if err != nil {
+	if _, _, err := sender.ParseMailbox("address", n.Address); err != nil {
 		return Pairing{}, err
 	}
 	if !n.Automatic && n.Type == "" {
@@ -95,7 +93,7 @@ func (s *Service) StartPairing(ctx context.Context, p sender.Principal, tenant s
 		}
 	}
 	var g Pairing
-	err = s.store.Update(ctx, func(tx Tx) error {
+	err = s.inTurn(ctx, tenant, n.Username, func(tx Tx) error {
 		u, err := lockedUser(ctx, tx, tenant, n.Username)
 		if err != nil {
 			return err
@@ -109,7 +107,7 @@ func (s *Service) StartPairing(ctx context.Context, p sender.Principal, tenant s
 		if err != nil {
 			return err
 		}
-		if err := roomFor(app, ds, address); err != nil {
+		if err := roomFor(app, ds, n.Address); err != nil {
 			return err
 		}
 		if n.Automatic {
@@ -172,10 +170,14 @@ func renamed(err error, from, to string) error {
 	return err
 }
 
-// roomFor refuses one device too many, and a mailbox twice.
-func roomFor(app Application, ds []Device, address string) error {
+// roomFor refuses one device too many, and a mailbox twice, in whatever spelling.
+func roomFor(app Application, ds []Device, spelling string) error {
+	address, _, err := sender.ParseMailbox("address", spelling)
+	if err != nil {
+		return err
+	}
 	for _, d := range ds {
-		if strings.EqualFold(d.Address, address) {
+		if paired, _, err := sender.ParseMailbox("address", d.Address); err == nil && paired == address {
 			return sender.Errorf(sender.Conflict, "address", "This address is paired with the user already.")
 		}
 	}
@@ -262,9 +264,16 @@ func (s *Service) FinishPairing(ctx context.Context, p sender.Principal, tenant,
 			return Pairing{}, err
 		}
 	}
-	var g Pairing
+	// Of what has ended nothing changes any more: whoever guesses on waits for nobody.
+	g, err := s.Pairing(ctx, p, tenant, application, username, id)
+	if err == nil {
+		err = g.open()
+	}
+	if err != nil {
+		return Pairing{}, err
+	}
 	var refusal error // told after what it counts is written
-	err = s.store.Update(ctx, func(tx Tx) error {
+	err = s.inTurn(ctx, tenant, username, func(tx Tx) error {
 		refusal = nil
 		u, err := lockedUser(ctx, tx, tenant, username)
 		if err != nil {
@@ -276,11 +285,8 @@ func (s *Service) FinishPairing(ctx context.Context, p sender.Principal, tenant,
 		if g, err = s.pairing(ctx, tx, tenant, application, u.ID, id); err != nil {
 			return err
 		}
-		switch g.State {
-		case PairingDone:
-			return sender.Errorf(sender.Invalid, "status", "This pairing is finished; its code counts once.")
-		case PairingFailed:
-			return noMoreTries()
+		if err := g.open(); err != nil {
+			return err
 		}
 		now := s.now()
 		right := s.guess(&u, &g.Challenge, tenant, id, code, now)
@@ -319,6 +325,17 @@ func (s *Service) FinishPairing(ctx context.Context, p sender.Principal, tenant,
 		err = refusal
 	}
 	return g, err
+}
+
+// open refuses a pairing that has ended.
+func (g Pairing) open() error {
+	switch g.State {
+	case PairingDone:
+		return sender.Errorf(sender.Invalid, "status", "This pairing is finished; its code counts once.")
+	case PairingFailed:
+		return noMoreTries()
+	}
+	return nil
 }
 
 func noMoreTries() *sender.Error {

@@ -65,6 +65,7 @@ type Service struct {
 	settings Settings
 	log      *slog.Logger
 	key      []byte // keys the hashes of codes
+	turns    turns
 }
 
 // Config is what a Service is made of; all must be set.

@@ -25,14 +25,15 @@ type User struct {
 type Guard struct {
 	Hour  time.Time `json:"hour,omitzero"` // that Sent counts
 	Sent  int       `json:"sent,omitzero"`
-	Day   time.Time `json:"day,omitzero"` // that Wrong counts, in UTC
+	Asked int       `json:"asked,omitzero"` // authentications of the hour that wait for a device to be selected
+	Day   time.Time `json:"day,omitzero"`   // that Wrong counts, in UTC
 	Wrong int       `json:"wrong,omitzero"`
 }
 
 // at starts new counts where the hour or the day is another.
 func (g Guard) at(now time.Time) Guard {
 	if hour := now.Truncate(time.Hour); !g.Hour.Equal(hour) {
-		g.Hour, g.Sent = hour, 0
+		g.Hour, g.Sent, g.Asked = hour, 0, 0
 	}
 	if day := now.Truncate(24 * time.Hour); !g.Day.Equal(day) {
 		g.Day, g.Wrong = day, 0
@@ -198,7 +199,7 @@ func (s *Service) changeUser(ctx context.Context, p sender.Principal, tenant sen
 	if _, err := s.sender.AuthorizeWhole(ctx, p, tenant, sender.RoleSender); err != nil {
 		return err
 	}
-	return s.store.Update(ctx, func(tx Tx) error {
+	return s.inTurn(ctx, tenant, username, func(tx Tx) error {
 		u, err := lockedUser(ctx, tx, tenant, username)
 		if err != nil {
 			return err

@@ -309,34 +309,38 @@ func (s *Service) ResendCode(ctx context.Context, p Principal, tenant, domain, i
 // used or replaced is WrongCode, always in the same words; any code after the last
 // wrong one is NoMoreTries.
 func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, domain, id ID, code string) (Address, error) {
-	if _, _, _, err := s.address(ctx, p, tenant, domain, id, RoleAdmin); err != nil {
+	_, _, a, err := s.address(ctx, p, tenant, domain, id, RoleAdmin)
+	if err != nil {
 		return Address{}, err
 	}
 	if code == "" {
 		return Address{}, Errorf(Required, "verificationCode", "verificationCode is missing: send the code from the mail.")
 	}
-	var a Address
+	// Nothing is counted any more: whoever guesses on waits for nobody and holds no one up.
+	if a.Status == Pending && s.spent(a.Code, s.now()) {
+		return Address{}, noMoreTries()
+	}
 	right, spent := false, false
-	err := s.store.Update(ctx, func(tx Tx) error {
+	err = s.store.Update(ctx, func(tx Tx) error {
 		var err error
 		if a, err = s.pendingAddress(ctx, tx, tenant, id, "verificationCode"); err != nil {
 			return err
 		}
 		now := s.now()
-		set := s.settings.Code
 		c := &a.Code
 		if !c.Day.Equal(day(now)) {
 			c.Day, c.Resent, c.Wrong = day(now), 0, 0
 		}
 		// Compared in any case, so that a used-up code takes as long as a wrong one.
 		right = subtle.ConstantTimeCompare(c.Hash, s.codeHash(tenant, id, code)) == 1
-		right = right && now.Before(c.ExpiresAt) && c.Tries < set.Tries && c.Wrong < set.WrongPerDay
+		spent = s.spent(*c, now)
+		right = right && now.Before(c.ExpiresAt) && !spent
 		event := NewEvent(p, tenant, EventAddressCodeWrong, id, now)
 		if right {
 			a.Status, a.By, a.Code = Verified, ByCode, CodeState{}
 			event = NewEvent(p, tenant, EventAddressActive, id, now, "by", string(ByCode))
 		} else {
-			if spent = c.Tries >= set.Tries || c.Wrong >= set.WrongPerDay; spent {
+			if spent {
 				return nil // nothing to count any more: guessing on must not grow the log
 			}
 			c.Tries, c.Wrong = c.Tries+1, c.Wrong+1
@@ -348,7 +352,7 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		return tx.InsertEvent(ctx, event)
 	})
 	if err == nil && spent {
-		err = Errorf(NoMoreTries, "verificationCode", "There were too many wrong codes; have a new one sent.")
+		err = noMoreTries()
 	}
 	if err == nil && !right {
 		err = Errorf(WrongCode, "verificationCode", "The verification code is not valid or no longer valid; check it against the newest mail, or have a new one sent.")
@@ -357,6 +361,16 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		return Address{}, err
 	}
 	return a, nil
+}
+
+// spent reports whether no code counts any more: neither for this code nor for this
+// day may there be more wrong ones.
+func (s *Service) spent(c CodeState, now time.Time) bool {
+	return c.Tries >= s.settings.Code.Tries || c.Day.Equal(day(now)) && c.Wrong >= s.settings.Code.WrongPerDay
+}
+
+func noMoreTries() error {
+	return Errorf(NoMoreTries, "verificationCode", "There were too many wrong codes; have a new one sent.")
 }
 
 // pendingAddress loads an address under a lock that makes code tries one after

@@ -275,7 +275,7 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
 		if err := tx.StartAttempt(ctx, lease, attempt); err != nil || len(replaced) == 0 {
 			return err
 		}
-		return tx.InsertEvent(ctx, NewEvent(Principal{}, m.Tenant, EventMessageReadressed, m.ID, now, replaced...))
+		return tx.InsertEvent(ctx, NewEvent(Principal{}, m.Tenant, EventMessageReaddressed, m.ID, now, replaced...))
 	})
 	switch {
 	case KindOf(err) == Conflict: // the lease ran out, and somebody else has it now

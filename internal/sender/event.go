@@ -10,32 +10,32 @@ type EventType string
 // what, when and how. The PingOne names of some are kept as aliases by that
 // dialect.
 const (
-	EventTenantCreated     EventType = "tenant.created"
-	EventCredentialCreated EventType = "credential.created"
-	EventCredentialRevoked EventType = "credential.revoked"
-	EventDomainCreated     EventType = "domain.created"
-	EventDomainDeleted     EventType = "domain.deleted"
-	EventDomainProven      EventType = "domain.proven"
-	EventDomainProofLost   EventType = "domain.proof-lost"
-	EventFacetVerified     EventType = "domain.record.verified"
-	EventFacetLapsing      EventType = "domain.record.lapsing" // warning: data.stage is start or half
-	EventFacetRecovered    EventType = "domain.record.recovered"
-	EventFacetLapsed       EventType = "domain.record.lapsed"
-	EventFacetRenewed      EventType = "domain.record.renewed" // a new epoch: the old tokens count no more
-	EventAddressCreated    EventType = "address.created"
-	EventAddressDeleted    EventType = "address.deleted"
-	EventAddressCodeSent   EventType = "address.code-sent"
-	EventAddressCodeWrong  EventType = "address.code-wrong"
-	EventAddressActive     EventType = "address.active"
-	EventMessageFailed     EventType = "message.failed"
-	EventMessageRefused    EventType = "message.refused"
-	EventMessageInDoubt    EventType = "message.in-doubt" // an attempt's outcome is unknown: it may have been delivered
-	EventMessageExpired    EventType = "message.expired"
-	EventMessageReadressed EventType = "message.readdressed" // a template's author or Reply-To is not trusted any more: the built-in no-reply stands for it
-	EventTemplateCreated   EventType = "template.created"
-	EventTemplateReplaced  EventType = "template.replaced"
-	EventTemplateDeleted   EventType = "template.deleted"
-	EventCredentialRotated EventType = "credential.rotated" // another takes its place; data.until is when it ends
+	EventTenantCreated      EventType = "tenant.created"
+	EventCredentialCreated  EventType = "credential.created"
+	EventCredentialRevoked  EventType = "credential.revoked"
+	EventDomainCreated      EventType = "domain.created"
+	EventDomainDeleted      EventType = "domain.deleted"
+	EventDomainProven       EventType = "domain.proven"
+	EventDomainProofLost    EventType = "domain.proof-lost"
+	EventFacetVerified      EventType = "domain.record.verified"
+	EventFacetLapsing       EventType = "domain.record.lapsing" // warning: data.stage is start or half
+	EventFacetRecovered     EventType = "domain.record.recovered"
+	EventFacetLapsed        EventType = "domain.record.lapsed"
+	EventFacetRenewed       EventType = "domain.record.renewed" // a new epoch: the old tokens count no more
+	EventAddressCreated     EventType = "address.created"
+	EventAddressDeleted     EventType = "address.deleted"
+	EventAddressCodeSent    EventType = "address.code-sent"
+	EventAddressCodeWrong   EventType = "address.code-wrong"
+	EventAddressActive      EventType = "address.active"
+	EventMessageFailed      EventType = "message.failed"
+	EventMessageRefused     EventType = "message.refused"
+	EventMessageInDoubt     EventType = "message.in-doubt" // an attempt's outcome is unknown: it may have been delivered
+	EventMessageExpired     EventType = "message.expired"
+	EventMessageReaddressed EventType = "message.readdressed" // a template's author or Reply-To is not trusted any more: the built-in no-reply stands for it
+	EventTemplateCreated    EventType = "template.created"
+	EventTemplateReplaced   EventType = "template.replaced"
+	EventTemplateDeleted    EventType = "template.deleted"
+	EventCredentialRotated  EventType = "credential.rotated" // another takes its place; data.until is when it ends
 )
 
 // Event is one line of a tenant's append-only audit log. Data never holds a
@@ -50,7 +50,7 @@ type Event struct {
 	Data   map[string]string
 }
 
-// newEvent pairs up data: key, value, key, value...
+// NewEvent makes an event. data is pairs: key, value, key, value...
 func NewEvent(p Principal, tenant ID, t EventType, object ID, at time.Time, data ...string) Event {
 	e := Event{ID: NewID(), Tenant: tenant, At: at, Actor: p.Credential, Type: t, Object: object, Data: make(map[string]string, len(data)/2)}
 	for i := 0; i+1 < len(data); i += 2 {

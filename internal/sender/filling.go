@@ -33,9 +33,19 @@ type Filled struct {
 	message Message
 	events  []Event
 	day     time.Time
-	cap     int // of mails with codes to this recipient and day; 0: none
-	key     string
+	caps    []recipientCap // that a mail with a code must pass
 }
+
+// recipientCap bounds the mails with codes to one recipient and day.
+type recipientCap struct {
+	key  string // keyed hash
+	most int
+}
+
+// allTenants is how many times as many codes a recipient may get from all tenants
+// together as from one. The first is there against burying somebody in mail; one
+// tenant alone must not be able to use up what the others' people sign in with.
+const allTenants = 10
 
 // Message returns the mail as it will be queued, without its body.
 func (f Filled) Message() Message {
@@ -49,7 +59,7 @@ const (
 	maxValues = 100
 	maxValue  = 10_000 // octets
 	// maxRendered is how long a body may become, in octets before escaping.
-	maxRendered = 1 << 20
+	maxRendered = 256 << 10
 )
 
 // reserved reports whether a placeholder's name can't be given by clients.
@@ -111,10 +121,14 @@ func (s *Service) Fill(ctx context.Context, p Principal, tenant ID, f Filling) (
 	}
 	filled := Filled{message: m, day: day(now)}
 	if len(replaced) > 0 {
-		filled.events = append(filled.events, NewEvent(p, tenant, EventMessageReadressed, m.ID, now, replaced...))
+		filled.events = append(filled.events, NewEvent(p, tenant, EventMessageReaddressed, m.ID, now, replaced...))
 	}
 	if f.Code != "" {
-		filled.key, filled.cap = hex.EncodeToString(s.keyed("otp-recipient", strings.ToLower(to))), s.settings.Code.OTPPerRecipient
+		most := s.settings.Code.OTPPerRecipient
+		for _, c := range []recipientCap{{string(tenant), most}, {"", allTenants * most}} {
+			c.key = hex.EncodeToString(s.keyed("otp-recipient", c.key, strings.ToLower(to)))
+			filled.caps = append(filled.caps, c)
+		}
 	}
 	return filled, nil
 }
@@ -131,6 +145,10 @@ type edition struct {
 	at time.Time
 }
 
+// maxCompiled is the longest body that is remembered as read, in octets. Read, a
+// body of nothing but placeholders is some twenty times as long.
+const maxCompiled = 16 << 10
+
 // compile reads a template, once for many mails.
 func (s *Service) compile(t Template) *compiled {
 	key := edition{t.ID, t.UpdatedAt}
@@ -145,7 +163,9 @@ func (s *Service) compile(t Template) *compiled {
 	} else {
 		c.text = template.Compile(t.Body, template.Plain)
 	}
-	s.compiled.Put(key, c, time.Now())
+	if len(t.Body) <= maxCompiled {
+		s.compiled.Put(key, c, time.Now())
+	}
 	return c
 }
 
@@ -336,17 +356,17 @@ func (s *Service) readdress(ctx context.Context, t Tenant, m *Message, decision 
 }
 
 // QueueFilled queues a mail in a transaction; whoever commits it calls Queued. A
-// mail with a code counts for its recipient, over all tenants. Errors: TooSoon on
-// "to", Conflict where the Idempotency-Key was used.
+// mail with a code counts for its recipient. Errors: TooSoon on "to", Conflict where
+// the Idempotency-Key was used.
 func (s *Service) QueueFilled(ctx context.Context, tx Tx, f Filled) error {
-	if f.cap > 0 {
-		n, err := tx.CountRecipient(ctx, f.key, f.day)
+	for _, c := range f.caps {
+		n, err := tx.CountRecipient(ctx, c.key, f.day)
 		if err != nil {
 			return err
 		}
-		if n > f.cap {
+		if n > c.most { // how many others sent is nobody's to know
 			at := f.day.Add(24 * time.Hour)
-			e := Errorf(TooSoon, "to", "This address was sent %d one-time codes today, the most there can be; another can be sent at %s.", n-1, at.Format(time.RFC3339))
+			e := Errorf(TooSoon, "to", "This address was sent as many one-time codes today as there can be; another can be sent at %s.", at.Format(time.RFC3339))
 			e.RetryAt = at
 			return e
 		}

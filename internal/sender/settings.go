@@ -51,7 +51,7 @@ type Code struct {
 	ResendPerDay int           // codes per address and day
 	PerRecipient int           // unasked-for mails per recipient and day, all tenants together
 	// OTPPerRecipient counts mails with one-time codes, which people ask for: per
-	// recipient and day, all tenants together.
+	// tenant, recipient and day. All tenants together may send ten times as many.
 	OTPPerRecipient int
 }
 

@@ -49,7 +49,8 @@ type Reader interface {
 	// TemplateFor finds the one template of an application, type and locale.
 	TemplateFor(ctx context.Context, tenant, application ID, kind string, locale template.Locale) (Template, error)
 	Templates(ctx context.Context, tenant ID, filter TemplateFilter, page Page) ([]Template, error)
-	CountTemplates(ctx context.Context, tenant ID, most int) (int, error)
+	// CountTemplates also adds up the octets of their subjects and bodies.
+	CountTemplates(ctx context.Context, tenant ID) (n, octets int, err error)
 
 	// Message leaves Body empty.
 	Message(ctx context.Context, tenant, id ID) (Message, error)

@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -64,10 +65,19 @@ const (
 	maxTemplateType    = 100       // characters
 	maxTemplateSubject = 256       // characters
 	maxTemplateBody    = 100 << 10 // octets of UTF-8
+	// maxTemplates is for all subjects and bodies of a tenant together, in octets: a
+	// list is answered whole.
+	maxTemplates = 8 << 20
 )
+
+// Octets is how long the subject and the body are.
+func (t Template) Octets() int { return len(t.Subject) + len(t.Body) }
 
 // DefaultLocale is that of templates and calls which name none.
 const DefaultLocale template.Locale = "en"
+
+// quoted is a quoted-string (RFC 5322, section 3.2.4).
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 // parseAuthor reads one mailbox, with a display name or without. It returns the
 // mailbox as it goes into a header and the canonical addr-spec.
@@ -75,7 +85,8 @@ func parseAuthor(field, s string) (m Mailbox, canonical string, err error) {
 	name, spec := "", s
 	if strings.ContainsAny(s, `<>"`) {
 		parsed, err := mail.ParseAddress(s)
-		if err != nil || strings.ContainsAny(s, "\r\n(") {
+		// Outside of quotes a parenthesis begins a comment, which nobody would see.
+		if err != nil || strings.ContainsAny(s, "\r\n") || strings.Contains(quoted.ReplaceAllString(s, ""), "(") {
 			return m, "", Errorf(Invalid, field, `%s is not one mailbox; write it as local-part@domain or "Name" <local-part@domain>.`, quote(s))
 		}
 		name, spec = parsed.Name, parsed.Address
@@ -155,15 +166,15 @@ func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Templa
 	made.Charset = charset.String()
 	for _, text := range []struct {
 		field, value string
-		most         int
+		most         string
 		tooLong      bool
 	}{
-		{"subject", n.Subject, maxTemplateSubject, utf8.RuneCountInString(n.Subject) > maxTemplateSubject},
-		{"body", n.Body, maxTemplateBody, len(n.Body) > maxTemplateBody},
+		{"subject", n.Subject, "256 characters", utf8.RuneCountInString(n.Subject) > maxTemplateSubject},
+		{"body", n.Body, "100 KiB", len(n.Body) > maxTemplateBody},
 	} {
 		switch bad, fits := charset.Fits(text.value); {
 		case text.tooLong:
-			return none, Errorf(Invalid, text.field, "The %s is too long: it may have %d characters.", text.field, text.most)
+			return none, Errorf(Invalid, text.field, "The %s is too long: it may have %s.", text.field, text.most)
 		case !utf8.ValidString(text.value) || strings.ContainsRune(text.value, 0):
 			return none, Errorf(Invalid, text.field, "The %s is not text: it has octets that are not UTF-8, or a NUL.", text.field)
 		case !fits && text.field == "body": // a subject is an encoded word in UTF-8 if need be
@@ -224,9 +235,12 @@ func (s *Service) CreateTemplate(ctx context.Context, p Principal, tenant ID, n 
 		if err := taken(ctx, tx, made, ""); err != nil {
 			return err
 		}
-		n, err := tx.CountTemplates(ctx, tenant, t.Limits.Templates)
+		n, octets, err := tx.CountTemplates(ctx, tenant)
 		if err != nil {
 			return err
+		}
+		if octets+made.Octets() > maxTemplates {
+			return tooMuch()
 		}
 		if n >= t.Limits.Templates {
 			return Errorf(Limit, "template", "There are %d templates, the most there can be; delete one that is no longer used.", t.Limits.Templates)
@@ -237,6 +251,10 @@ func (s *Service) CreateTemplate(ctx context.Context, p Principal, tenant ID, n 
 		return tx.InsertEvent(ctx, templateEvent(p, EventTemplateCreated, made, made.CreatedAt))
 	})
 	return made, err
+}
+
+func tooMuch() error {
+	return Errorf(Limit, "template", "All templates together would have more than %d MiB of text, the most there can be; delete one that is no longer used.", maxTemplates>>20)
 }
 
 func templateEvent(p Principal, t EventType, of Template, at time.Time) Event {
@@ -294,6 +312,11 @@ func (s *Service) ReplaceTemplate(ctx context.Context, p Principal, tenant, appl
 			return err
 		}
 		made.CreatedAt = old.CreatedAt
+		if _, octets, err := tx.CountTemplates(ctx, tenant); err != nil {
+			return err
+		} else if made.Octets() > old.Octets() && octets-old.Octets()+made.Octets() > maxTemplates {
+			return tooMuch()
+		}
 		if err := taken(ctx, tx, made, id); err != nil {
 			return err
 		}

@@ -73,6 +73,7 @@ func TestTemplateSaysWhatIsWrongWithIt(t *testing.T) {
 			{"invalid from", func(n *sender.NewTemplate) { n.From = "nobody" }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = `"A" <a@example.org>, b@example.org` }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = "Group: a@example.org;" }},
+			{"invalid from", func(n *sender.NewTemplate) { n.From = "Shop (hidden) <" + vendorNoReply + ">" }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = "\"A\r\nBcc: x\" <" + vendorNoReply + ">" }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = `"ceo@bank.example" <` + vendorNoReply + ">" }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = strings.Repeat("x", 300) + " <" + vendorNoReply + ">" }},
@@ -97,9 +98,9 @@ func TestTemplateSaysWhatIsWrongWithIt(t *testing.T) {
 			}
 		}
 		made := h.template(letter(func(n *sender.NewTemplate) {
-			n.From, n.Locale, n.ContentType, n.Charset = `"Müller, Shop" <NoReply@PingIdentity.com>`, "PT_br", "Text/HTML", "ISO-8859-1"
+			n.From, n.Locale, n.ContentType, n.Charset = `"Müller (Shop)" <NoReply@PingIdentity.com>`, "PT_br", "Text/HTML", "ISO-8859-1"
 		}))
-		if made.Locale != "pt-BR" || made.Spelling != "PT_br" || !made.HTML || made.Charset != "iso-8859-1" || made.From != `"Müller, Shop" <NoReply@PingIdentity.com>` {
+		if made.Locale != "pt-BR" || made.Spelling != "PT_br" || !made.HTML || made.Charset != "iso-8859-1" || made.From != `"Müller (Shop)" <NoReply@PingIdentity.com>` {
 			t.Errorf("made %+v", made)
 		}
 	})
@@ -203,6 +204,32 @@ func TestLimitOfTemplatesHoldsForManyAtOnce(t *testing.T) {
 	})
 }
 
+func TestTemplatesHaveALimitOfAllTheirText(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		var last sender.Template
+		big := letter(func(n *sender.NewTemplate) { n.Body, n.Subject = strings.Repeat("x", 100<<10), "" })
+		for i := range 81 {
+			big.Type = fmt.Sprint(i)
+			last = h.template(big)
+		}
+		big.Type = "one more"
+		if _, err := h.CreateTemplate(t.Context(), h.admin, h.tenant.ID, big); kindAndField(err) != "limit template" {
+			t.Errorf("more than 8 MiB: %v", err)
+		}
+		small := letter(func(n *sender.NewTemplate) { n.Type = last.Type })
+		if _, err := h.ReplaceTemplate(t.Context(), h.admin, h.tenant.ID, "", last.ID, small); err != nil {
+			t.Error(err)
+		}
+		if _, err := h.CreateTemplate(t.Context(), h.admin, h.tenant.ID, big); err != nil {
+			t.Error(err)
+		}
+		big.Type = last.Type
+		if _, err := h.ReplaceTemplate(t.Context(), h.admin, h.tenant.ID, "", last.ID, big); kindAndField(err) != "limit template" {
+			t.Errorf("grown to more than 8 MiB: %v", err)
+		}
+	})
+}
+
 func TestLocaleOfATemplateFallsBack(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		n := letter()
@@ -260,7 +287,7 @@ func TestBuiltinSenderLeavesFromTheServicesOwnAddress(t *testing.T) {
 			!strings.Contains(signed, "\r\nFrom: \"Shop\" <no-reply@mail.postseal.test>\r\nReply-To: <no-reply@mail.postseal.test>\r\n") {
 			t.Errorf("from %s:\n%s", m.From, signed)
 		}
-		if e := h.events(sender.EventMessageReadressed); len(e) != 0 {
+		if e := h.events(sender.EventMessageReaddressed); len(e) != 0 {
 			t.Errorf("events %v", e)
 		}
 	})
@@ -274,7 +301,7 @@ func (h *harness) readdressed() (all []string) {
 		h.Fatal(err)
 	}
 	for _, e := range es {
-		if e.Type == sender.EventMessageReadressed {
+		if e.Type == sender.EventMessageReaddressed {
 			all = append(all, e.Data["from"]+"/"+e.Data["replyTo"])
 		}
 	}

@@ -158,6 +158,15 @@ func (d postgresDialect) lock(ctx context.Context, name string) error {
 	return err
 }
 
+// The columns of rows that are read by position, in the order of package db's
+// structs. They are named, since an older node must go on while a newer schema has
+// more of them.
+const (
+	domainColumns  = `d.tenant_id, d.id, d.name, d.spelling, d.tokens, d.facets, d.proven_at, d.next_check_at, d.version, d.created_at, d.updated_at`
+	messageColumns = `m.tenant_id, m.id, m.kind, m.author, m.recipient, m.region, m.state, m.reason, m.once, m.attempts, m.in_doubt, m.next_attempt_at,
+    m.expires_at, m.created_at, m.done_at, m.idempotency_key, m.request_hash, m.actor, m.lease_owner, m.lease_until, m.reply_to, m.template_id, m.locale`
+)
+
 const claimDomains = `
 WITH due AS (
     SELECT tenant_id, id, next_check_at FROM domains
@@ -166,7 +175,7 @@ WITH due AS (
 ), claimed AS (
     UPDATE domains d SET next_check_at = $2 FROM due
     WHERE d.tenant_id = due.tenant_id AND d.id = due.id
-    RETURNING d.*, due.next_check_at AS was
+    RETURNING ` + domainColumns + `, due.next_check_at AS was
 )
 SELECT * FROM claimed ORDER BY was`
 
@@ -197,7 +206,7 @@ WITH turn AS (
 ), claimed AS (
     UPDATE messages m SET state = 'sending', lease_owner = $4, lease_until = $5 FROM turn
     WHERE m.tenant_id = turn.tenant_id AND m.id = turn.id
-    RETURNING m.*
+    RETURNING ` + messageColumns + `
 )
 SELECT claimed.*, b.body FROM claimed LEFT JOIN bodies b ON b.tenant_id = claimed.tenant_id AND b.message_id = claimed.id`
 

@@ -186,9 +186,9 @@ func (r reader) Templates(ctx context.Context, tenant sender.ID, filter sender.T
 	return each(rows, err, "templates", templateOf)
 }
 
-func (r reader) CountTemplates(ctx context.Context, tenant sender.ID, most int) (int, error) {
-	n, err := r.q.CountTemplates(ctx, string(tenant), int64(most))
-	return int(n), broken("count templates", err)
+func (r reader) CountTemplates(ctx context.Context, tenant sender.ID) (n, octets int, err error) {
+	sum, err := r.q.CountTemplates(ctx, string(tenant))
+	return int(sum.N), int(sum.Octets), broken("count templates", err)
 }
 
 func (r reader) Message(ctx context.Context, tenant, id sender.ID) (sender.Message, error) {

@@ -235,7 +235,7 @@ func (t *tx) CountRecipient(ctx context.Context, key string, day time.Time) (int
 func (t *tx) InsertTemplate(ctx context.Context, m sender.Template) error {
 	n, err := t.q.InsertTemplate(ctx, db.InsertTemplateParams{
 		TenantID: string(m.Tenant), ID: string(m.ID), ApplicationID: string(m.Application), Type: m.Type, Locale: string(m.Locale),
-		Spelling: m.Spelling, Author: m.From, ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset,
+		Spelling: m.Spelling, Author: m.From, ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset, Octets: int64(m.Octets()),
 		CreatedAt: micros(m.CreatedAt), UpdatedAt: micros(m.UpdatedAt),
 	})
 	return inserted(n, err, "type", "There is a template of the type %s and the locale %s already.", quote(m.Type), quote(string(m.Locale)))
@@ -244,7 +244,8 @@ func (t *tx) InsertTemplate(ctx context.Context, m sender.Template) error {
 func (t *tx) UpdateTemplate(ctx context.Context, m sender.Template) error {
 	n, err := t.q.UpdateTemplate(ctx, db.UpdateTemplateParams{
 		TenantID: string(m.Tenant), ID: string(m.ID), Type: m.Type, Locale: string(m.Locale), Spelling: m.Spelling, Author: m.From,
-		ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset, UpdatedAt: micros(m.UpdatedAt),
+		ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset,
+		Octets: int64(m.Octets()), UpdatedAt: micros(m.UpdatedAt),
 	})
 	return touched(n, err, "template")
 }

@@ -154,8 +154,8 @@ func (t *Template) Size(values map[string]string) int {
 
 // scan cuts a source at its placeholders.
 func scan(source string) []part {
-	parts := make([]part, 0, strings.Count(source, "${")+1)
-	start := 0 // of the text not yet in parts
+	var parts []part // not one for each "${": of a hostile source none may be a placeholder
+	start := 0       // of the text not yet in parts
 	for i := 0; ; {
 		at := strings.Index(source[i:], "${")
 		if at < 0 {

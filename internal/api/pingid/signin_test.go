@@ -604,7 +604,7 @@ func TestMailOfAnAuthorWhoIsGoneComesFromTheBuiltInNoReply(t *testing.T) {
 	if d := h.lastMail(ann); d.From.Address != "noreply@service.example" || d.ReplyTo != nil {
 		t.Errorf("after: from %v, Reply-To %v", d.From, d.ReplyTo)
 	}
-	es := h.events(sender.EventMessageReadressed)
+	es := h.events(sender.EventMessageReaddressed)
 	if len(es) != 1 || es[0].Data["from"] == "" || es[0].Data["replyTo"] == "" || !strings.HasSuffix(path, es[0].Data["template"]) {
 		t.Errorf("the events: %+v", es)
 	}

@@ -203,6 +203,7 @@ type Template struct {
 	Body          string
 	Html          bool
 	Charset       string
+	Octets        int64
 	CreatedAt     int64
 	UpdatedAt     int64
 }

@@ -10,16 +10,19 @@ import (
 )
 
 const countTemplates = `-- name: CountTemplates :one
-SELECT count(*) FROM (
-    SELECT 1 FROM templates WHERE tenant_id = $1 LIMIT CAST($2 AS BIGINT)
-) AS part
+SELECT count(*) AS n, CAST(COALESCE(SUM(octets), 0) AS BIGINT) AS octets FROM templates WHERE tenant_id = $1
 `
 
-func (q *Queries) CountTemplates(ctx context.Context, tenantID string, most int64) (int64, error) {
-	row := q.db.QueryRow(ctx, countTemplates, tenantID, most)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+type CountTemplatesRow struct {
+	N      int64
+	Octets int64
+}
+
+func (q *Queries) CountTemplates(ctx context.Context, tenantID string) (CountTemplatesRow, error) {
+	row := q.db.QueryRow(ctx, countTemplates, tenantID)
+	var i CountTemplatesRow
+	err := row.Scan(&i.N, &i.Octets)
+	return i, err
 }
 
 const deleteTemplate = `-- name: DeleteTemplate :execrows
@@ -36,10 +39,10 @@ func (q *Queries) DeleteTemplate(ctx context.Context, tenantID string, iD string
 
 const insertTemplate = `-- name: InsertTemplate :execrows
 INSERT INTO templates (
-    tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, created_at, updated_at
+    tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    $13, $14
+    $13, $14, $15
 ) ON CONFLICT DO NOTHING
 `
 
@@ -56,6 +59,7 @@ type InsertTemplateParams struct {
 	Body          string
 	Html          bool
 	Charset       string
+	Octets        int64
 	CreatedAt     int64
 	UpdatedAt     int64
 }
@@ -74,6 +78,7 @@ func (q *Queries) InsertTemplate(ctx context.Context, arg InsertTemplateParams) 
 		arg.Body,
 		arg.Html,
 		arg.Charset,
+		arg.Octets,
 		arg.CreatedAt,
 		arg.UpdatedAt,
 	)
@@ -84,7 +89,7 @@ func (q *Queries) InsertTemplate(ctx context.Context, arg InsertTemplateParams) 
 }
 
 const template = `-- name: Template :one
-SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, created_at, updated_at FROM templates WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Template(ctx context.Context, tenantID string, iD string) (Template, error) {
@@ -103,6 +108,7 @@ func (q *Queries) Template(ctx context.Context, tenantID string, iD string) (Tem
 		&i.Body,
 		&i.Html,
 		&i.Charset,
+		&i.Octets,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)
@@ -110,7 +116,7 @@ func (q *Queries) Template(ctx context.Context, tenantID string, iD string) (Tem
 }
 
 const templateFor = `-- name: TemplateFor :one
-SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, created_at, updated_at FROM templates
+SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates
 WHERE tenant_id = $1 AND application_id = $2 AND type = $3 AND locale = $4
 `
 
@@ -142,6 +148,7 @@ func (q *Queries) TemplateFor(ctx context.Context, arg TemplateForParams) (Templ
 		&i.Body,
 		&i.Html,
 		&i.Charset,
+		&i.Octets,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)
@@ -149,7 +156,7 @@ func (q *Queries) TemplateFor(ctx context.Context, arg TemplateForParams) (Templ
 }
 
 const templates = `-- name: Templates :many
-SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, created_at, updated_at FROM templates
+SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates
 WHERE tenant_id = $1 AND id > $2
     AND (CAST($3 AS BOOLEAN) OR application_id = $4)
     AND CAST($5 AS TEXT) IN ('', type) AND CAST($6 AS TEXT) IN ('', locale)
@@ -198,6 +205,7 @@ func (q *Queries) Templates(ctx context.Context, arg TemplatesParams) ([]Templat
 			&i.Body,
 			&i.Html,
 			&i.Charset,
+			&i.Octets,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 		); err != nil {
@@ -214,8 +222,8 @@ func (q *Queries) Templates(ctx context.Context, arg TemplatesParams) ([]Templat
 const updateTemplate = `-- name: UpdateTemplate :execrows
 UPDATE templates SET
     type = $1, locale = $2, spelling = $3, author = $4, reply_to = $5, subject = $6,
-    body = $7, html = $8, charset = $9, updated_at = $10
-WHERE tenant_id = $11 AND id = $12
+    body = $7, html = $8, charset = $9, octets = $10, updated_at = $11
+WHERE tenant_id = $12 AND id = $13
 `
 
 type UpdateTemplateParams struct {
@@ -228,6 +236,7 @@ type UpdateTemplateParams struct {
 	Body      string
 	Html      bool
 	Charset   string
+	Octets    int64
 	UpdatedAt int64
 	TenantID  string
 	ID        string
@@ -244,6 +253,7 @@ func (q *Queries) UpdateTemplate(ctx context.Context, arg UpdateTemplateParams) 
 		arg.Body,
 		arg.Html,
 		arg.Charset,
+		arg.Octets,
 		arg.UpdatedAt,
 		arg.TenantID,
 		arg.ID,

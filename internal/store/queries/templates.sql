@@ -15,22 +15,20 @@ WHERE tenant_id = @tenant_id AND id > @after
 ORDER BY id LIMIT CAST(@most AS BIGINT);
 
 -- name: CountTemplates :one
-SELECT count(*) FROM (
-    SELECT 1 FROM templates WHERE tenant_id = @tenant_id LIMIT CAST(@most AS BIGINT)
-) AS part;
+SELECT count(*) AS n, CAST(COALESCE(SUM(octets), 0) AS BIGINT) AS octets FROM templates WHERE tenant_id = @tenant_id;
 
 -- name: InsertTemplate :execrows
 INSERT INTO templates (
-    tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, created_at, updated_at
+    tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at
 ) VALUES (
     @tenant_id, @id, @application_id, @type, @locale, @spelling, @author, @reply_to, @subject, @body, @html, @charset,
-    @created_at, @updated_at
+    @octets, @created_at, @updated_at
 ) ON CONFLICT DO NOTHING;
 
 -- name: UpdateTemplate :execrows
 UPDATE templates SET
     type = @type, locale = @locale, spelling = @spelling, author = @author, reply_to = @reply_to, subject = @subject,
-    body = @body, html = @html, charset = @charset, updated_at = @updated_at
+    body = @body, html = @html, charset = @charset, octets = @octets, updated_at = @updated_at
 WHERE tenant_id = @tenant_id AND id = @id;
 
 -- name: DeleteTemplate :execrows

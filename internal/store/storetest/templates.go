@@ -133,11 +133,19 @@ func templateFilters(w *world) {
 			w.same(c.name+", page", got, want[1:3])
 		}
 	}
-	for _, c := range []struct{ most, want int }{{100, 12}, {12, 12}, {5, 5}, {0, 0}} {
-		n, err := w.CountTemplates(w.ctx, w.a, c.most)
-		w.must(err)
-		w.same(fmt.Sprintf("count up to %d", c.most), n, c.want)
+	sum := 0
+	for _, t := range all {
+		sum += t.Octets()
 	}
+	n, octets, err := w.CountTemplates(w.ctx, w.a)
+	w.must(err)
+	w.same("count", []int{n, octets}, []int{len(all), sum})
+	changed := all[0]
+	changed.Body = "ä"
+	w.do(func(tx sender.Tx) error { return tx.UpdateTemplate(w.ctx, changed) })
+	_, octets, err = w.CountTemplates(w.ctx, w.a)
+	w.must(err)
+	w.same("octets after a change", octets, sum-all[0].Octets()+changed.Octets())
 }
 
 func newPair(tenant sender.ID, token string) sender.Credential {

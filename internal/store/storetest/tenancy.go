@@ -167,8 +167,8 @@ var intrusions = []intrusion{
 		return nothing(w, "Templates of an application", l, err)
 	}, ""},
 	{"CountTemplates", func(w *world, tx otp.Tx, _ victim) error {
-		n, err := tx.CountTemplates(w.ctx, w.b, 10)
-		return none(w, "CountTemplates", n, err)
+		n, octets, err := tx.CountTemplates(w.ctx, w.b)
+		return none(w, "CountTemplates", n+octets, err)
 	}, ""},
 	{"UpdateTemplate", func(w *world, tx otp.Tx, v victim) error {
 		v.template.Tenant, v.template.Body = w.b, "stolen"

@@ -26,6 +26,7 @@ CREATE TABLE templates (
     body           TEXT    NOT NULL,
     html           BOOLEAN NOT NULL,
     charset        TEXT    NOT NULL,
+    octets         BIGINT  NOT NULL, -- of subject and body
     created_at     BIGINT  NOT NULL,
     updated_at     BIGINT  NOT NULL,
     PRIMARY KEY (tenant_id, id),
