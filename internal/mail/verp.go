@@ -33,6 +33,10 @@ func NewVerp(key []byte, domain string) (*Verp, error) {
 	return &Verp{key: append([]byte(nil), key...), domain: strings.ToLower(domain)}, nil
 }
 
+// At makes addresses with the same key at another domain whose MX leads to us: a
+// DNS name in ASCII and in lower case.
+func (v *Verp) At(domain string) *Verp { return &Verp{key: v.key, domain: domain} }
+
 // Address is b-ID-TAG@domain: the id in base32 (26 characters), and the first 10
 // bytes of HMAC-SHA256 over id and domain (16 characters). The local part has 45
 // characters of the 64 that are allowed, and survives a change of case.

@@ -18,9 +18,16 @@ type Address struct {
 	Spelling  string        // what the client sent, and reads back
 	Status    Status        // Pending or Verified
 	By        Evidence      // how it became Verified
+	ByDomain  bool          // the proof of its domain, or of one above, is enough while it lasts
 	Code      CodeState
 	CreatedAt time.Time
 	UpdatedAt time.Time
+}
+
+// holds reports whether the address may be trusted; d is the domain that covers it,
+// if there is one.
+func (a Address) holds(d *Domain) bool {
+	return a.Status.Holds() || a.ByDomain && d != nil && d.Proven()
 }
 
 // Evidence says what proved an address.
@@ -41,6 +48,8 @@ type CodeState struct {
 	Day       time.Time `json:"day,omitzero"`   // the UTC day that Resent and Wrong count
 	Resent    int       `json:"resent,omitzero"`
 	Wrong     int       `json:"wrong,omitzero"`
+	Used      []byte    `json:"used,omitzero"`    // Hash of the code that proved the address
+	Bounced   bool      `json:"bounced,omitzero"` // the mail with it could not be delivered, for good
 }
 
 // maxMailbox is the longest addr-spec that fits into a path (RFC 5321, section
@@ -337,7 +346,7 @@ func (s *Service) ActivateAddress(ctx context.Context, p Principal, tenant, doma
 		right = right && now.Before(c.ExpiresAt) && !spent
 		event := NewEvent(p, tenant, EventAddressCodeWrong, id, now)
 		if right {
-			a.Status, a.By, a.Code = Verified, ByCode, CodeState{}
+			a.Status, a.By, a.Code = Verified, ByCode, CodeState{Used: c.Hash}
 			event = NewEvent(p, tenant, EventAddressActive, id, now, "by", string(ByCode))
 		} else {
 			if spent {

@@ -197,7 +197,8 @@ func (s *Service) nextCheck(d Domain, seen []Observation, now time.Time, byClien
 // that while they are merely absent they don't keep a proven domain on close
 // watch.
 func worthWatching(d Domain, f Facet) bool {
-	return f.Status != Pending || f.Purpose == dnscheck.Ownership || f.Purpose == dnscheck.DKIM || !d.Proven()
+	optional := f.Purpose == dnscheck.Environment || f.Purpose == dnscheck.SPF
+	return f.Status != Pending || !optional || !d.Proven()
 }
 
 func findingsOf(all []dnscheck.Finding, f Facet) []dnscheck.Finding {

@@ -70,14 +70,14 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	}
 	from := s.provider.SystemSender()
 	m := Message{
-		ID: NewID(), Tenant: a.Tenant, Kind: KindCode, From: from.Address, To: onWire(a.Spelling, a.Domain), State: Queued,
+		ID: NewID(), Tenant: a.Tenant, Kind: KindCode, From: from.Address, To: onWire(a.Spelling, a.Domain), About: a.ID, State: Queued,
 		NextAttemptAt: now, CreatedAt: now, ExpiresAt: a.Code.ExpiresAt, Actor: p.Credential,
 	}
 	m.Body, err = s.provider.Compose(Draft{
 		Message: m.ID, From: from, To: Mailbox{Address: m.To}, At: now,
 		Subject: "Your verification code",
-		Text: fmt.Sprintf("Somebody asked to send mail from %s.\n\nVerification code: %s\n\nThe code is valid until %s. If you did not expect this mail, ignore it: nothing will be sent in your name.\n",
-			a.Spelling, code, a.Code.ExpiresAt.Format("2 January 2006 15:04 MST")),
+		Text: fmt.Sprintf("Somebody asked to send mail from %s.\n\nVerification code: %s\n\n%sThe code is valid until %s. If you did not expect this mail, ignore it: nothing will be sent in your name.\n",
+			a.Spelling, code, s.linkText(a), a.Code.ExpiresAt.Format("2 January 2006 15:04 MST")),
 	})
 	if err != nil {
 		return err

@@ -400,6 +400,11 @@ func (d *dispatcher) record(ctx context.Context, m Message, lease string, a *Att
 		if m.State == Queued {
 			return tx.Enqueue(ctx, Task{Kind: TaskDispatch, Due: m.NextAttemptAt})
 		}
+		if m.State == MessageFailed && m.About != "" {
+			if err := bounced(ctx, tx, m); err != nil {
+				return err
+			}
+		}
 		if event == "" {
 			return nil
 		}
@@ -423,6 +428,25 @@ func (d *dispatcher) record(ctx context.Context, m Message, lease string, a *Att
 		log.Warn("the outcome of an attempt could not be recorded; trying again")
 		time.Sleep(wait)
 	}
+}
+
+// bounced marks an address whose verification mail was refused for good. It may be
+// gone, active, or have been sent another code since.
+func bounced(ctx context.Context, tx Tx, m Message) error {
+	a, err := tx.Address(ctx, m.Tenant, m.About)
+	if err == nil {
+		if err = tx.LockDomain(ctx, m.Tenant, a.Domain); err == nil {
+			a, err = tx.Address(ctx, m.Tenant, m.About)
+		}
+	}
+	if KindOf(err) == NotFound {
+		return nil
+	}
+	if err != nil || a.Status != Pending || !a.Code.ExpiresAt.Equal(m.ExpiresAt) {
+		return err
+	}
+	a.Code.Bounced = true
+	return tx.UpdateAddress(ctx, a)
 }
 
 // attemptEvent tells what became of a message, and not in the next hop's words,

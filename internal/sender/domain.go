@@ -16,6 +16,7 @@ type Domain struct {
 	Name     dnscheck.Name // what is compared and published
 	Spelling string        // what the client sent, and reads back
 	Tokens   Tokens
+	MailFrom MailFrom
 	Facets   []Facet
 	// ProvenAt is when the domain was first proven, zero if never. A domain that
 	// was proven once and is no more has lost its proof, which is worse than

@@ -17,6 +17,7 @@ const (
 	EventDomainDeleted      EventType = "domain.deleted"
 	EventDomainProven       EventType = "domain.proven"
 	EventDomainProofLost    EventType = "domain.proof-lost"
+	EventMailFromChanged    EventType = "domain.mail-from-changed"
 	EventFacetVerified      EventType = "domain.record.verified"
 	EventFacetLapsing       EventType = "domain.record.lapsing" // warning: data.stage is start or half
 	EventFacetRecovered     EventType = "domain.record.recovered"

@@ -50,6 +50,7 @@ type Message struct {
 	ReplyTo  string
 	Template ID
 	Locale   template.Locale
+	About    ID     // of mail with a verification code: the address that it proves
 	Region   string // where the sender wants it to leave; empty: home
 	State    MessageState
 	Reason   string // why it was refused or failed, for people
@@ -241,14 +242,29 @@ func (s *Service) decide(ctx context.Context, r Reader, t Tenant, from, region s
 	default:
 		return Decision{}, err
 	}
-	d, err := r.DomainByName(ctx, t.ID, a.Domain)
-	switch {
-	case err == nil:
-		e.Domain = &d
-	case KindOf(err) != NotFound:
+	if e.Domain, err = covering(ctx, r, a); err != nil {
 		return Decision{}, err
 	}
 	return Decide(e), nil
+}
+
+// covering finds the registered domain of an address; nil: there is none. For one
+// that accepts the proof of its domain, that is the nearest above, too.
+func covering(ctx context.Context, r Reader, a Address) (*Domain, error) {
+	top := a.Domain.Registrable()
+	for name := a.Domain; !name.IsZero(); name = name.Parent() {
+		d, err := r.DomainByName(ctx, a.Tenant, name)
+		switch {
+		case err == nil:
+			return &d, nil
+		case KindOf(err) != NotFound:
+			return nil, err
+		}
+		if !a.ByDomain || name == top {
+			break
+		}
+	}
+	return nil, nil
 }
 
 // author is what an allowing decision is remembered by.

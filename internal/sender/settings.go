@@ -15,6 +15,9 @@ type Settings struct {
 	Geographies      map[string][]string
 	DefaultGeography string
 
+	// PublicURL begins the links in mail, without a slash at the end; empty: mail has
+	// none.
+	PublicURL string
 	// BuiltinSenders are addresses that every tenant may put into its templates,
 	// canonical. Their mail leaves from the provider's own no-reply.
 	BuiltinSenders []string

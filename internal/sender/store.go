@@ -44,6 +44,9 @@ type Reader interface {
 	// Addresses lists those whose addr-spec has exactly this domain.
 	Addresses(ctx context.Context, tenant ID, domain dnscheck.Name, page Page) ([]Address, error)
 	CountAddresses(ctx context.Context, tenant ID, domain dnscheck.Name, most int) (int, error)
+	// FindAddresses lists a tenant's addresses that match the query, in its order and
+	// then in the order of ids; total is how many match, 0 unless it asks for that.
+	FindAddresses(ctx context.Context, tenant ID, q Query) (found []Address, total int, err error)
 
 	Template(ctx context.Context, tenant, id ID) (Template, error)
 	// TemplateFor finds the one template of an application, type and locale.
@@ -60,6 +63,10 @@ type Reader interface {
 	Attempts(ctx context.Context, tenant, message ID) ([]Attempt, error)
 
 	Events(ctx context.Context, tenant ID, page Page) ([]Event, error)
+
+	// Setting returns a small document that an edge keeps for a tenant; NotFound
+	// where there is none.
+	Setting(ctx context.Context, tenant ID, name string) (string, error)
 
 	// SigningKey returns the private half; PKCS8 is opened. Keys are found by
 	// selector alone, since selectors are never given out twice.
@@ -107,6 +114,9 @@ type Tx interface {
 	// CountRecipient adds one to the number of unasked-for mails of this day to a
 	// recipient, across all tenants, and returns the sum. The key is a keyed hash.
 	CountRecipient(ctx context.Context, key string, day time.Time) (int, error)
+
+	// PutSetting writes a document of a tenant, or removes it where it is empty.
+	PutSetting(ctx context.Context, tenant ID, name, document string) error
 
 	// InsertTemplate answers Conflict where the application has one of that type and
 	// locale.

@@ -16,6 +16,7 @@ const (
 	DomainNotProven  Reason = "domain-not-proven"
 	DKIMNotPublished Reason = "dkim-not-published"
 	ProofLost        Reason = "proof-lost"
+	MailFromNotThere Reason = "mail-from-not-published" // and the domain says that its mail is to be refused then
 )
 
 // Note says what is less than it could be about mail that may go.
@@ -23,8 +24,9 @@ type Note string
 
 // The notes.
 const (
-	NoteUnaligned        Note = "unaligned"          // signed by the service's domain: DMARC of the author's domain does not pass
-	NoteDKIMNotPublished Note = "dkim-not-published" // the same, and publishing DKIM would change it
+	NoteUnaligned        Note = "unaligned"               // signed by the service's domain: DMARC of the author's domain does not pass
+	NoteDKIMNotPublished Note = "dkim-not-published"      // the same, and publishing DKIM would change it
+	NoteMailFromNotThere Note = "mail-from-not-published" // it leaves with the default reverse-path, and DMARC passes by DKIM alone
 )
 
 // Decision is the answer of the trust rule.
@@ -38,6 +40,7 @@ type Decision struct {
 	Domain   ID            // whose key signs; empty: the service's own
 	SDID     dnscheck.Name // d= of DKIM; zero: the service's domain
 	Selector string        // the token with the key; empty: the service's
+	MailFrom dnscheck.Name // domain of the reverse-path; zero: the default
 }
 
 // Evidenced is what is known of a sender: what Decide decides upon.
@@ -45,7 +48,7 @@ type Evidenced struct {
 	Tenant  Tenant
 	System  bool     // the author is the built-in no-reply
 	Address *Address // nil: not registered
-	Domain  *Domain  // of the author's addr-spec; nil: not registered
+	Domain  *Domain  // of the author's addr-spec, or one above it where the address accepts that; nil: not registered
 	Region  string   // wished for; empty: the home region first
 }
 
@@ -61,6 +64,11 @@ type Evidenced struct {
 //	proven                proven, no DKIM there      by address: allow, dkim-not-published;     service
 //	                                                 by domain: refuse dkim-not-published
 //	proven                proven, DKIM published     allow                                      the domain
+//
+// An address that accepts its domain's proof (see Address.ByDomain) is as good as
+// proven while the domain is. With DKIM published, mail has the domain's MAIL FROM
+// for a reverse-path where its records are there, and else what the domain's
+// behaviour says.
 func Decide(e Evidenced) Decision {
 	region := cmp.Or(e.Region, e.Tenant.HomeRegion())
 	allow := Decision{Allow: true, Region: region}
@@ -75,7 +83,10 @@ func Decide(e Evidenced) Decision {
 	switch {
 	case e.System:
 		return allow
-	case e.Address == nil || !e.Address.Status.Holds():
+	case e.Address == nil || !e.Address.holds(e.Domain):
+		if e.Address != nil && e.Address.ByDomain && e.Domain != nil && e.Domain.ProofLost() {
+			return refuse(ProofLost)
+		}
 		return refuse(AddressNotProven)
 	case e.Domain == nil || e.Domain.ProvenAt.IsZero():
 		return unaligned(NoteUnaligned, DomainNotProven)
@@ -95,6 +106,16 @@ func Decide(e Evidenced) Decision {
 	}
 	t := e.Domain.Tokens.Regions[i]
 	allow.Region, allow.Domain, allow.SDID, allow.Selector = t.Region, e.Domain.ID, e.Domain.Name, t.DKIM[0]
+	if m := e.Domain.MailFrom; !m.Name.IsZero() {
+		switch {
+		case e.Domain.Facet(dnscheck.MailFromMX, "").Status.Holds() && e.Domain.Facet(dnscheck.MailFromSPF, "").Status.Holds():
+			allow.MailFrom = m.Name
+		case m.OnFailure == RejectMail:
+			return refuse(MailFromNotThere)
+		default:
+			allow.Note = NoteMailFromNotThere
+		}
+	}
 	return allow
 }
 
@@ -108,6 +129,8 @@ func Refusal(r Reason, from string) *Error {
 		detail = "belongs to a domain that is not proven, and this tenant may only send from proven domains; publish the domain's ownership record"
 	case DKIMNotPublished:
 		detail = "belongs to a domain whose DKIM records are not published in this region, and this tenant may only send aligned mail; publish them"
+	case MailFromNotThere:
+		detail = "belongs to a domain whose MAIL FROM records are not published, and which says that its mail is to be refused then; publish them"
 	case ProofLost:
 		detail = "belongs to a domain that was proven and has lost its proof; publish its ownership or DKIM records again"
 	}

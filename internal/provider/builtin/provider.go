@@ -165,7 +165,11 @@ func (p *Provider) Deliver(ctx context.Context, o sender.Outgoing, signed []byte
 	if relay == nil {
 		relay = p.relays[""]
 	}
-	r := relay.Send(ctx, mail.Envelope{From: p.verp.Address(o.Message.Bytes()), To: o.To}, signed)
+	verp := p.verp
+	if m := o.Decision.MailFrom; !m.IsZero() {
+		verp = verp.At(m.String())
+	}
+	r := relay.Send(ctx, mail.Envelope{From: verp.Address(o.Message.Bytes()), To: o.To}, signed)
 	d := sender.Delivery{
 		Outcome: outcomes[r.Outcome], Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Stage: r.Stage,
 		Text: r.Err, Transcript: transcript(r.Transcript),

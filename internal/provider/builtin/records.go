@@ -93,6 +93,9 @@ func (p *Provider) templates(tokens sender.Tokens) []template {
 	return append(ts, template{dnscheck.SPF, "", "DOMAIN", dnscheck.TXT, p.names.SPF, ""})
 }
 
+// mailFromMX is where bounces of MAIL FROM domains go.
+const mailFromMX = "feedback.SERVICE"
+
 func (p *Provider) recordName(t template, domain dnscheck.Name) (dnscheck.Name, error) {
 	return dnscheck.ParseName(p.fill(t.name, domain.String(), t.token))
 }
@@ -109,7 +112,12 @@ func (p *Provider) Records(d sender.Domain) []dnscheck.Record {
 			p.log.Error("a record's name can't be made", "domain", d.ID, "template", t.name, "error", err)
 			continue
 		}
-		rs = append(rs, dnscheck.Record{Purpose: t.purpose, Region: t.region, Name: name, Type: t.typ, Value: p.fill(t.value, d.Name.String(), t.token)})
+		r := dnscheck.Record{Purpose: t.purpose, Region: t.region, Name: name, Type: t.typ, Value: p.fill(t.value, d.Name.String(), t.token)}
+		if m := d.MailFrom.Name; t.purpose == dnscheck.SPF && !m.IsZero() { // that of the domain itself does not matter for our mail then
+			rs = append(rs, dnscheck.Record{Purpose: dnscheck.MailFromMX, Name: m, Type: dnscheck.MX, Value: p.fill(mailFromMX, "", ""), Priority: dnscheck.DefaultPriority})
+			r.Purpose, r.Name = dnscheck.MailFromSPF, m
+		}
+		rs = append(rs, r)
 	}
 	return rs
 }
