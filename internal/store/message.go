@@ -17,7 +17,7 @@ func (t *tx) InsertMessage(ctx context.Context, m sender.Message) error {
 		State: string(m.State), Reason: m.Reason, Once: m.Once, Attempts: int64(m.Attempts), InDoubt: int64(m.InDoubt),
 		NextAttemptAt: micros(m.NextAttemptAt), ExpiresAt: micros(m.ExpiresAt), CreatedAt: micros(m.CreatedAt), DoneAt: micros(m.DoneAt),
 		IdempotencyKey: m.IdempotencyKey, RequestHash: m.RequestHash, Actor: string(m.Actor),
-		ReplyTo: m.ReplyTo, TemplateID: string(m.Template), Locale: string(m.Locale),
+		ReplyTo: m.ReplyTo, TemplateID: string(m.Template), Locale: string(m.Locale), About: string(m.About),
 	})
 	if err := inserted(n, err, "idempotencyKey", "The Idempotency-Key %s was used for another message.", quote(m.IdempotencyKey)); err != nil {
 		return err

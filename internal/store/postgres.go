@@ -81,8 +81,7 @@ func (e *postgresEngine) once(ctx context.Context, s *Store, do func(*tx) error)
 		return how(ctx)
 	}
 	defer func() { _ = end(conn.Rollback) }() // after a commit it does nothing; runs on panic too
-	q := db.New(onPgx{conn})
-	t := &tx{reader: reader{q, s.keys}, dialect: postgresDialect{onPgx{conn}}, store: s}
+	t := &tx{reader: newReader(onPgx{conn}, s.keys), dialect: postgresDialect{onPgx{conn}}, store: s}
 	if err := do(t); err != nil {
 		return err
 	}
@@ -104,7 +103,7 @@ func met(err error) bool {
 }
 
 func (e *postgresEngine) setEnqueuer(q Enqueuer) { e.enqueue = q.InsertPgx }
-func (e *postgresEngine) read() db.DBTX          { return onPgx{e.conns} }
+func (e *postgresEngine) read() connection       { return onPgx{e.conns} }
 func (e *postgresEngine) exclusive() bool        { return false }
 func (e *postgresEngine) writer() *sql.DB        { return nil }
 func (e *postgresEngine) pool() *pgxpool.Pool    { return e.conns }

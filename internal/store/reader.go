@@ -15,7 +15,10 @@ import (
 type reader struct {
 	q    *db.Queries
 	keys *Keyring
+	conn connection
 }
+
+func newReader(conn connection, keys *Keyring) reader { return reader{db.New(conn), keys, conn} }
 
 func (r reader) Organization(ctx context.Context, id sender.ID) (sender.Organization, error) {
 	o, err := r.q.Organization(ctx, string(id))
@@ -162,6 +165,15 @@ func (r reader) CountAddresses(ctx context.Context, tenant sender.ID, domain dns
 	return int(n), broken("count trusted email addresses", err)
 }
 
+func (r reader) FindAddresses(ctx context.Context, tenant sender.ID, q sender.Query) ([]sender.Address, int, error) {
+	rows, total, err := addressCollection.find(ctx, r.conn, tenant, q)
+	if err != nil {
+		return nil, 0, err
+	}
+	as, err := each(rows, nil, "trusted email addresses", addressOf)
+	return as, total, err
+}
+
 func (r reader) Template(ctx context.Context, tenant, id sender.ID) (sender.Template, error) {
 	row, err := r.q.Template(ctx, string(tenant), string(id))
 	if err != nil {
@@ -220,6 +232,14 @@ func (r reader) Attempts(ctx context.Context, tenant, message sender.ID) ([]send
 func (r reader) Events(ctx context.Context, tenant sender.ID, page sender.Page) ([]sender.Event, error) {
 	rows, err := r.q.Events(ctx, string(tenant), string(page.After), most(page))
 	return each(rows, err, "events", eventOf)
+}
+
+func (r reader) Setting(ctx context.Context, tenant sender.ID, name string) (string, error) {
+	document, err := r.q.Setting(ctx, string(tenant), name)
+	if err != nil {
+		return "", missing("setting", err)
+	}
+	return document, nil
 }
 
 func (r reader) SigningKey(ctx context.Context, selector string) (sender.Key, error) {

@@ -141,13 +141,26 @@ func domainOf(r db.Domain) (sender.Domain, error) {
 	if err := decode(r.Tokens, &d.Tokens, "tokens of domain ", r.ID); err != nil {
 		return d, err
 	}
+	if r.MailFrom != "" {
+		if err := decode(r.MailFrom, &d.MailFrom, "MAIL FROM domain of domain ", r.ID); err != nil {
+			return d, err
+		}
+	}
 	return d, decode(r.Facets, &d.Facets, "facets of domain ", r.ID)
+}
+
+// encodeMailFrom writes nothing for a domain that has none.
+func encodeMailFrom(m sender.MailFrom) (string, error) {
+	if m == (sender.MailFrom{}) {
+		return "", nil
+	}
+	return encode(m)
 }
 
 func addressOf(r db.Address) (sender.Address, error) {
 	a := sender.Address{
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Mailbox: r.Mailbox, Spelling: r.Spelling,
-		Status: sender.Status(r.Status), By: sender.Evidence(r.Evidence), CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+		Status: sender.Status(r.Status), By: sender.Evidence(r.Evidence), ByDomain: r.ByDomain, CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
 	}
 	var err error
 	if a.Domain, err = dnscheck.ParseName(r.Domain); err != nil {
@@ -167,7 +180,7 @@ func templateOf(r db.Template) (sender.Template, error) {
 func messageOf(r db.Message) (sender.Message, error) {
 	return sender.Message{
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Kind: sender.MessageKind(r.Kind), From: r.Author, To: r.Recipient,
-		ReplyTo: r.ReplyTo, Template: sender.ID(r.TemplateID), Locale: template.Locale(r.Locale),
+		ReplyTo: r.ReplyTo, Template: sender.ID(r.TemplateID), Locale: template.Locale(r.Locale), About: sender.ID(r.About),
 		Region: r.Region, State: sender.MessageState(r.State), Reason: r.Reason, Once: r.Once,
 		Attempts: int(r.Attempts), InDoubt: int(r.InDoubt), NextAttemptAt: moment(r.NextAttemptAt), ExpiresAt: moment(r.ExpiresAt),
 		CreatedAt: moment(r.CreatedAt), DoneAt: moment(r.DoneAt), IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, Actor: sender.ID(r.Actor),

@@ -82,8 +82,8 @@ func openFile(path string, conns int, pragmas ...string) (*sql.DB, error) {
 
 func (e *sqliteEngine) update(ctx context.Context, s *Store, do func(*tx) error) error {
 	return e.committer.update(ctx, func(ctx context.Context, conn *sql.Tx) ([]sender.Task, error) {
-		q := db.New(onSQL{conn, ctx})
-		t := &tx{reader: reader{q, s.keys}, dialect: sqliteDialect{q}, store: s}
+		r := newReader(onSQL{conn, ctx}, s.keys)
+		t := &tx{reader: r, dialect: sqliteDialect{r.q}, store: s}
 		err := do(t)
 		return t.tasks, err
 	})
@@ -91,7 +91,7 @@ func (e *sqliteEngine) update(ctx context.Context, s *Store, do func(*tx) error)
 
 func (e *sqliteEngine) setEnqueuer(q Enqueuer) { e.committer.enqueue = q.InsertSQL }
 
-func (e *sqliteEngine) read() db.DBTX       { return onSQL{handle: e.reads} }
+func (e *sqliteEngine) read() connection    { return onSQL{handle: e.reads} }
 func (e *sqliteEngine) exclusive() bool     { return !e.shared }
 func (e *sqliteEngine) writer() *sql.DB     { return e.writes }
 func (e *sqliteEngine) pool() *pgxpool.Pool { return nil }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql/driver"
+	"strings"
 
 	"modernc.org/sqlite"
 )
@@ -10,6 +11,9 @@ import (
 // maxStatements bounds the prepared statements of one connection: our own queries
 // and the job engine's together are some two hundred texts.
 const maxStatements = 400
+
+// unkept begins the queries that are not kept.
+const unkept = "-- once\n"
 
 // cachingConnector opens SQLite connections that keep what they have prepared.
 // database/sql can't do that for transactions: a statement made in one ends with
@@ -52,8 +56,8 @@ type keptStmt struct {
 	busy bool // rows of it are open: a second use would reset them
 }
 
-// take returns the statement for a text, nil where it can't be had: in use, or
-// no room.
+// take returns the statement for a text, nil where it can't be had: in use, not
+// to be kept, or no room.
 func (c *cachingConn) take(ctx context.Context, query string) (*keptStmt, error) {
 	if k, ok := c.kept[query]; ok {
 		if k.busy {
@@ -61,7 +65,7 @@ func (c *cachingConn) take(ctx context.Context, query string) (*keptStmt, error)
 		}
 		return k, nil
 	}
-	if len(c.kept) >= maxStatements {
+	if len(c.kept) >= maxStatements || strings.HasPrefix(query, unkept) {
 		return nil, nil
 	}
 	s, err := c.PrepareContext(ctx, query)

@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/postseal/postseal/internal/sender"
-	"github.com/postseal/postseal/internal/store/db"
 )
 
 // Reasons not to open a database, for errors.Is.
@@ -70,7 +69,7 @@ type engine interface {
 	// update runs do in a transaction that ends with the tasks do has collected.
 	update(ctx context.Context, s *Store, do func(*tx) error) error
 	setEnqueuer(Enqueuer)
-	read() db.DBTX
+	read() connection
 	schema
 	exclusive() bool
 	writer() *sql.DB     // nil on PostgreSQL
@@ -98,7 +97,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		_ = e.close() // the first error is the one to tell
 		return nil, err
 	}
-	return &Store{reader: reader{db.New(e.read()), c.SealKeys}, engine: e, log: c.Log}, nil
+	return &Store{reader: newReader(e.read(), c.SealKeys), engine: e, log: c.Log}, nil
 }
 
 // Migrate opens the database with c.Migrate set and closes it.

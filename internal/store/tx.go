@@ -117,13 +117,17 @@ func (t *tx) InsertDomain(ctx context.Context, d sender.Domain) error {
 	if err != nil {
 		return err
 	}
+	mailFrom, err := encodeMailFrom(d.MailFrom)
+	if err != nil {
+		return err
+	}
 	facets, err := encode(d.Facets)
 	if err != nil {
 		return err
 	}
 	n, err := t.q.InsertDomain(ctx, db.InsertDomainParams{
-		TenantID: string(d.Tenant), ID: string(d.ID), Name: d.Name.String(), Spelling: d.Spelling, Tokens: tokens, Facets: facets,
-		ProvenAt: micros(d.ProvenAt), NextCheckAt: micros(d.NextCheck), Version: d.Version,
+		TenantID: string(d.Tenant), ID: string(d.ID), Name: d.Name.String(), Spelling: d.Spelling, Tokens: tokens, MailFrom: mailFrom,
+		Facets: facets, ProvenAt: micros(d.ProvenAt), NextCheckAt: micros(d.NextCheck), Version: d.Version,
 		CreatedAt: micros(d.CreatedAt), UpdatedAt: micros(d.UpdatedAt),
 	})
 	return inserted(n, err, "domainName", "%s is already registered here.", quote(d.Spelling))
@@ -134,12 +138,16 @@ func (t *tx) UpdateDomain(ctx context.Context, d sender.Domain) error {
 	if err != nil {
 		return err
 	}
+	mailFrom, err := encodeMailFrom(d.MailFrom)
+	if err != nil {
+		return err
+	}
 	facets, err := encode(d.Facets)
 	if err != nil {
 		return err
 	}
 	n, err := t.q.UpdateDomain(ctx, db.UpdateDomainParams{
-		TenantID: string(d.Tenant), ID: string(d.ID), Version: d.Version, Tokens: tokens, Facets: facets,
+		TenantID: string(d.Tenant), ID: string(d.ID), Version: d.Version, Tokens: tokens, MailFrom: mailFrom, Facets: facets,
 		ProvenAt: micros(d.ProvenAt), NextCheckAt: micros(d.NextCheck), UpdatedAt: micros(d.UpdatedAt),
 	})
 	if err == nil && n == 0 {
@@ -182,7 +190,7 @@ func (t *tx) InsertAddress(ctx context.Context, a sender.Address) error {
 	}
 	n, err := t.q.InsertAddress(ctx, db.InsertAddressParams{
 		TenantID: string(a.Tenant), ID: string(a.ID), Mailbox: a.Mailbox, Domain: a.Domain.String(), Spelling: a.Spelling,
-		Status: string(a.Status), Evidence: string(a.By), Code: code, CreatedAt: micros(a.CreatedAt), UpdatedAt: micros(a.UpdatedAt),
+		Status: string(a.Status), Evidence: string(a.By), ByDomain: a.ByDomain, Code: code, CreatedAt: micros(a.CreatedAt), UpdatedAt: micros(a.UpdatedAt),
 	})
 	return inserted(n, err, "emailAddress", "%s is already registered here.", quote(a.Spelling))
 }
@@ -194,7 +202,7 @@ func (t *tx) UpdateAddress(ctx context.Context, a sender.Address) error {
 	}
 	n, err := t.q.UpdateAddress(ctx, db.UpdateAddressParams{
 		TenantID: string(a.Tenant), ID: string(a.ID), Spelling: a.Spelling, Status: string(a.Status), Evidence: string(a.By),
-		Code: code, UpdatedAt: micros(a.UpdatedAt),
+		ByDomain: a.ByDomain, Code: code, UpdatedAt: micros(a.UpdatedAt),
 	})
 	return touched(n, err, "trusted email address")
 }
@@ -230,6 +238,13 @@ func (t *tx) CountRecipient(ctx context.Context, key string, day time.Time) (int
 		t.store.mu.Unlock()
 	}
 	return int(n), nil
+}
+
+func (t *tx) PutSetting(ctx context.Context, tenant sender.ID, name, document string) error {
+	if document == "" {
+		return broken("remove the setting", t.q.DeleteSetting(ctx, string(tenant), name))
+	}
+	return broken("write the setting", t.q.PutSetting(ctx, string(tenant), name, document))
 }
 
 func (t *tx) InsertTemplate(ctx context.Context, m sender.Template) error {

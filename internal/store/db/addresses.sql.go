@@ -10,7 +10,7 @@ import (
 )
 
 const address = `-- name: Address :one
-SELECT tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at FROM addresses WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at, by_domain FROM addresses WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Address(ctx context.Context, tenantID string, iD string) (Address, error) {
@@ -27,12 +27,13 @@ func (q *Queries) Address(ctx context.Context, tenantID string, iD string) (Addr
 		&i.Code,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.ByDomain,
 	)
 	return i, err
 }
 
 const addressByMailbox = `-- name: AddressByMailbox :one
-SELECT tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at FROM addresses WHERE tenant_id = $1 AND mailbox = $2
+SELECT tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at, by_domain FROM addresses WHERE tenant_id = $1 AND mailbox = $2
 `
 
 func (q *Queries) AddressByMailbox(ctx context.Context, tenantID string, mailbox string) (Address, error) {
@@ -49,12 +50,13 @@ func (q *Queries) AddressByMailbox(ctx context.Context, tenantID string, mailbox
 		&i.Code,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.ByDomain,
 	)
 	return i, err
 }
 
 const addresses = `-- name: Addresses :many
-SELECT tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at FROM addresses WHERE tenant_id = $1 AND domain = $2 AND id > $3
+SELECT tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at, by_domain FROM addresses WHERE tenant_id = $1 AND domain = $2 AND id > $3
 ORDER BY id LIMIT CAST($4 AS BIGINT)
 `
 
@@ -90,6 +92,7 @@ func (q *Queries) Addresses(ctx context.Context, arg AddressesParams) ([]Address
 			&i.Code,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.ByDomain,
 		); err != nil {
 			return nil, err
 		}
@@ -155,9 +158,9 @@ func (q *Queries) ForgetRecipients(ctx context.Context, day int64, most int64) (
 
 const insertAddress = `-- name: InsertAddress :execrows
 INSERT INTO addresses (
-    tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at
+    tenant_id, id, mailbox, domain, spelling, status, evidence, by_domain, code, created_at, updated_at
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
 ) ON CONFLICT DO NOTHING
 `
 
@@ -169,6 +172,7 @@ type InsertAddressParams struct {
 	Spelling  string
 	Status    string
 	Evidence  string
+	ByDomain  bool
 	Code      string
 	CreatedAt int64
 	UpdatedAt int64
@@ -183,6 +187,7 @@ func (q *Queries) InsertAddress(ctx context.Context, arg InsertAddressParams) (i
 		arg.Spelling,
 		arg.Status,
 		arg.Evidence,
+		arg.ByDomain,
 		arg.Code,
 		arg.CreatedAt,
 		arg.UpdatedAt,
@@ -195,14 +200,16 @@ func (q *Queries) InsertAddress(ctx context.Context, arg InsertAddressParams) (i
 
 const updateAddress = `-- name: UpdateAddress :execrows
 UPDATE addresses SET
-    spelling = $1, status = $2, evidence = $3, code = $4, updated_at = $5
-WHERE tenant_id = $6 AND id = $7
+    spelling = $1, status = $2, evidence = $3, by_domain = $4, code = $5,
+    updated_at = $6
+WHERE tenant_id = $7 AND id = $8
 `
 
 type UpdateAddressParams struct {
 	Spelling  string
 	Status    string
 	Evidence  string
+	ByDomain  bool
 	Code      string
 	UpdatedAt int64
 	TenantID  string
@@ -214,6 +221,7 @@ func (q *Queries) UpdateAddress(ctx context.Context, arg UpdateAddressParams) (i
 		arg.Spelling,
 		arg.Status,
 		arg.Evidence,
+		arg.ByDomain,
 		arg.Code,
 		arg.UpdatedAt,
 		arg.TenantID,

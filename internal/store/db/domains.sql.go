@@ -35,7 +35,7 @@ func (q *Queries) DeleteDomain(ctx context.Context, tenantID string, iD string) 
 }
 
 const domain = `-- name: Domain :one
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at FROM domains WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Domain(ctx context.Context, tenantID string, iD string) (Domain, error) {
@@ -53,12 +53,13 @@ func (q *Queries) Domain(ctx context.Context, tenantID string, iD string) (Domai
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.MailFrom,
 	)
 	return i, err
 }
 
 const domainByName = `-- name: DomainByName :one
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at FROM domains WHERE tenant_id = $1 AND name = $2
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE tenant_id = $1 AND name = $2
 `
 
 func (q *Queries) DomainByName(ctx context.Context, tenantID string, name string) (Domain, error) {
@@ -76,12 +77,13 @@ func (q *Queries) DomainByName(ctx context.Context, tenantID string, name string
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.MailFrom,
 	)
 	return i, err
 }
 
 const domains = `-- name: Domains :many
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at FROM domains WHERE tenant_id = $1 AND id > $2
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -106,6 +108,7 @@ func (q *Queries) Domains(ctx context.Context, tenantID string, after string, mo
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.MailFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -118,7 +121,7 @@ func (q *Queries) Domains(ctx context.Context, tenantID string, after string, mo
 }
 
 const dueDomains = `-- name: DueDomains :many
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at FROM domains WHERE next_check_at > 0 AND next_check_at <= $1
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE next_check_at > 0 AND next_check_at <= $1
 ORDER BY next_check_at LIMIT CAST($2 AS BIGINT)
 `
 
@@ -143,6 +146,7 @@ func (q *Queries) DueDomains(ctx context.Context, now int64, most int64) ([]Doma
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.MailFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -156,9 +160,9 @@ func (q *Queries) DueDomains(ctx context.Context, now int64, most int64) ([]Doma
 
 const insertDomain = `-- name: InsertDomain :execrows
 INSERT INTO domains (
-    tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at
+    tenant_id, id, name, spelling, tokens, mail_from, facets, proven_at, next_check_at, version, created_at, updated_at
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
 ) ON CONFLICT DO NOTHING
 `
 
@@ -168,6 +172,7 @@ type InsertDomainParams struct {
 	Name        string
 	Spelling    string
 	Tokens      string
+	MailFrom    string
 	Facets      string
 	ProvenAt    int64
 	NextCheckAt int64
@@ -183,6 +188,7 @@ func (q *Queries) InsertDomain(ctx context.Context, arg InsertDomainParams) (int
 		arg.Name,
 		arg.Spelling,
 		arg.Tokens,
+		arg.MailFrom,
 		arg.Facets,
 		arg.ProvenAt,
 		arg.NextCheckAt,
@@ -255,13 +261,14 @@ func (q *Queries) SaveCheck(ctx context.Context, arg SaveCheckParams) (int64, er
 
 const updateDomain = `-- name: UpdateDomain :execrows
 UPDATE domains SET
-    tokens = $1, facets = $2, proven_at = $3, next_check_at = $4,
-    updated_at = $5, version = version + 1
-WHERE tenant_id = $6 AND id = $7 AND version = $8
+    tokens = $1, mail_from = $2, facets = $3, proven_at = $4,
+    next_check_at = $5, updated_at = $6, version = version + 1
+WHERE tenant_id = $7 AND id = $8 AND version = $9
 `
 
 type UpdateDomainParams struct {
 	Tokens      string
+	MailFrom    string
 	Facets      string
 	ProvenAt    int64
 	NextCheckAt int64
@@ -274,6 +281,7 @@ type UpdateDomainParams struct {
 func (q *Queries) UpdateDomain(ctx context.Context, arg UpdateDomainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, updateDomain,
 		arg.Tokens,
+		arg.MailFrom,
 		arg.Facets,
 		arg.ProvenAt,
 		arg.NextCheckAt,

@@ -63,7 +63,7 @@ WHERE messages.tenant_id = $3 AND messages.id IN (
     WHERE m.state = 'queued' AND m.tenant_id = $3 AND m.next_attempt_at <= $4
     ORDER BY m.next_attempt_at, m.id LIMIT CAST($5 AS BIGINT)
 )
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about
 `
 
 type ClaimTenantParams struct {
@@ -113,6 +113,7 @@ func (q *Queries) ClaimTenant(ctx context.Context, arg ClaimTenantParams) ([]Mes
 			&i.ReplyTo,
 			&i.TemplateID,
 			&i.Locale,
+			&i.About,
 		); err != nil {
 			return nil, err
 		}
@@ -239,11 +240,11 @@ const insertMessage = `-- name: InsertMessage :execrows
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
     next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until,
-    reply_to, template_id, locale
+    reply_to, template_id, locale, about
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
     $12, $13, $14, $15, $16, $17, $18, '', 0,
-    $19, $20, $21
+    $19, $20, $21, $22
 ) ON CONFLICT DO NOTHING
 `
 
@@ -269,6 +270,7 @@ type InsertMessageParams struct {
 	ReplyTo        string
 	TemplateID     string
 	Locale         string
+	About          string
 }
 
 func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (int64, error) {
@@ -294,6 +296,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 		arg.ReplyTo,
 		arg.TemplateID,
 		arg.Locale,
+		arg.About,
 	)
 	if err != nil {
 		return 0, err
@@ -302,7 +305,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 }
 
 const message = `-- name: Message :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale FROM messages WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about FROM messages WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Message, error) {
@@ -332,12 +335,13 @@ func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Mess
 		&i.ReplyTo,
 		&i.TemplateID,
 		&i.Locale,
+		&i.About,
 	)
 	return i, err
 }
 
 const messageByKey = `-- name: MessageByKey :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
 `
 
 func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotencyKey string) (Message, error) {
@@ -367,12 +371,13 @@ func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotency
 		&i.ReplyTo,
 		&i.TemplateID,
 		&i.Locale,
+		&i.About,
 	)
 	return i, err
 }
 
 const messages = `-- name: Messages :many
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale FROM messages WHERE tenant_id = $1 AND id > $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about FROM messages WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -409,6 +414,7 @@ func (q *Queries) Messages(ctx context.Context, tenantID string, after string, m
 			&i.ReplyTo,
 			&i.TemplateID,
 			&i.Locale,
+			&i.About,
 		); err != nil {
 			return nil, err
 		}
@@ -496,7 +502,7 @@ func (q *Queries) RenewLeases(ctx context.Context, until int64, owner string) er
 const seizeLeases = `-- name: SeizeLeases :many
 UPDATE messages SET lease_owner = $1
 WHERE state = 'sending' AND (lease_until < $2 OR CAST($3 AS BOOLEAN))
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about
 `
 
 // Moves leases to an owner that nobody else is, in one statement, so that their
@@ -534,6 +540,7 @@ func (q *Queries) SeizeLeases(ctx context.Context, seizer string, now int64, eve
 			&i.ReplyTo,
 			&i.TemplateID,
 			&i.Locale,
+			&i.About,
 		); err != nil {
 			return nil, err
 		}

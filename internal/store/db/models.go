@@ -15,6 +15,7 @@ type Address struct {
 	Code      string
 	CreatedAt int64
 	UpdatedAt int64
+	ByDomain  bool
 }
 
 type Application struct {
@@ -101,6 +102,7 @@ type Domain struct {
 	Version     int64
 	CreatedAt   int64
 	UpdatedAt   int64
+	MailFrom    string
 }
 
 type Event struct {
@@ -144,6 +146,7 @@ type Message struct {
 	ReplyTo        string
 	TemplateID     string
 	Locale         string
+	About          string
 }
 
 type Organization struct {
@@ -176,6 +179,12 @@ type Recipient struct {
 type Secret struct {
 	Name  string
 	Value []byte
+}
+
+type Setting struct {
+	TenantID string
+	Name     string
+	Document string
 }
 
 type SigningKey struct {

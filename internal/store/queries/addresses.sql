@@ -15,14 +15,15 @@ SELECT count(*) FROM (
 
 -- name: InsertAddress :execrows
 INSERT INTO addresses (
-    tenant_id, id, mailbox, domain, spelling, status, evidence, code, created_at, updated_at
+    tenant_id, id, mailbox, domain, spelling, status, evidence, by_domain, code, created_at, updated_at
 ) VALUES (
-    @tenant_id, @id, @mailbox, @domain, @spelling, @status, @evidence, @code, @created_at, @updated_at
+    @tenant_id, @id, @mailbox, @domain, @spelling, @status, @evidence, @by_domain, @code, @created_at, @updated_at
 ) ON CONFLICT DO NOTHING;
 
 -- name: UpdateAddress :execrows
 UPDATE addresses SET
-    spelling = @spelling, status = @status, evidence = @evidence, code = @code, updated_at = @updated_at
+    spelling = @spelling, status = @status, evidence = @evidence, by_domain = @by_domain, code = @code,
+    updated_at = @updated_at
 WHERE tenant_id = @tenant_id AND id = @id;
 
 -- name: DeleteAddress :execrows

@@ -12,11 +12,11 @@ ORDER BY id LIMIT CAST(@most AS BIGINT);
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
     next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until,
-    reply_to, template_id, locale
+    reply_to, template_id, locale, about
 ) VALUES (
     @tenant_id, @id, @kind, @author, @recipient, @region, @state, @reason, @once, @attempts, @in_doubt,
     @next_attempt_at, @expires_at, @created_at, @done_at, @idempotency_key, @request_hash, @actor, '', 0,
-    @reply_to, @template_id, @locale
+    @reply_to, @template_id, @locale, @about
 ) ON CONFLICT DO NOTHING;
 
 -- name: Body :one
