@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ type Check struct {
 // means all of them.
 func (s *Service) CheckDomain(ctx context.Context, p Principal, tenant, id ID, purposes ...dnscheck.Purpose) (Domain, error) {
 	_, d, err := s.domain(ctx, p, tenant, id, RoleReader)
-	what := string(id) + " " + joinPurposes(purposes)
+	what := string(id) + " " + strconv.FormatInt(d.Version, 10) + " " + joinPurposes(purposes) // what changed since is another thing to look at
 	if _, fresh := s.looked.Get(what); err != nil || fresh || !s.stale(d, purposes) {
 		return d, err
 	}
