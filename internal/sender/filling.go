@@ -26,6 +26,8 @@ type Filling struct {
 
 	IdempotencyKey string
 	RequestHash    string
+
+	standard *Template // where the tenant has none; see SendNotice
 }
 
 // Filled is a mail that is ready to be queued.
@@ -281,6 +283,9 @@ func (s *Service) resolve(ctx context.Context, tenant ID, f Filling) (Template, 
 		if err == nil || KindOf(err) != NotFound {
 			return t, err
 		}
+	}
+	if f.standard != nil {
+		return *f.standard, nil
 	}
 	return Template{}, missing
 }
