@@ -31,6 +31,14 @@ type Token struct {
 // is wrong is [sender.Unauthenticated], always in the same words and after the
 // same work.
 func (a *Auth) Token(ctx context.Context, home sender.ID, clientID string, secret Secret) (Token, error) {
+	return a.TokenFor(ctx, a.life, home, clientID, secret)
+}
+
+// TokenFor is Token with another life than that of the instance, unless it is zero.
+func (a *Auth) TokenFor(ctx context.Context, life time.Duration, home sender.ID, clientID string, secret Secret) (Token, error) {
+	if life == 0 {
+		life = a.life
+	}
 	c, err := a.verify(ctx, sender.OAuthClient, clientID, secret)
 	if err != nil {
 		return Token{}, err
@@ -41,13 +49,13 @@ func (a *Auth) Token(ctx context.Context, home sender.ID, clientID string, secre
 	now := time.Now()
 	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
 		Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: string(c.ID), ID: string(sender.NewID()),
-		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(a.life)),
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 	})
 	signed, err := t.SignedString(a.key)
 	if err != nil {
 		return Token{}, err
 	}
-	return Token{AccessToken: Secret(signed), ExpiresIn: a.life}, nil
+	return Token{AccessToken: Secret(signed), ExpiresIn: life}, nil
 }
 
 var tokenParser = jwt.NewParser(
