@@ -88,7 +88,12 @@ func (p *provider) Records(d sender.Domain) []dnscheck.Record {
 			rs = append(rs, dnscheck.Record{Purpose: dnscheck.DKIM, Region: r.Region, Name: d.Name.Child(token + "._domainkey"), Type: dnscheck.CNAME, Value: token + ".dkim.service.example."})
 		}
 	}
-	return append(rs, dnscheck.Record{Purpose: dnscheck.SPF, Name: d.Name, Type: dnscheck.TXT, Value: "v=spf1 include:_spf.service.example ~all"})
+	spf := dnscheck.Record{Purpose: dnscheck.SPF, Name: d.Name, Type: dnscheck.TXT, Value: "v=spf1 include:_spf.service.example ~all"}
+	if m := d.MailFrom.Name; !m.IsZero() {
+		rs = append(rs, dnscheck.Record{Purpose: dnscheck.MailFromMX, Name: m, Type: dnscheck.MX, Value: "feedback.service.example", Priority: dnscheck.DefaultPriority})
+		spf.Purpose, spf.Name = dnscheck.MailFromSPF, m
+	}
+	return append(rs, spf)
 }
 
 func (p *provider) MakeKeys(context.Context, sender.Domain) error { return nil }
