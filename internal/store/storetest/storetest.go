@@ -49,6 +49,12 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"DueDomainsAreClaimedOnce", dueDomains},
 		{"AddressesAreKept", addresses},
 		{"RecipientsAreCountedByDay", recipients},
+		{"MailFromIsKeptChangedAndTakenAway", mailFroms},
+		{"AddressesAreFoundByExpressions", findAddresses},
+		{"FoundAddressesComeInOrderAndInPages", findPages},
+		{"CountIsOfTheMomentOfThePage", findSnapshot},
+		{"QueriesThatMeanNothingAreRefused", findRefuses},
+		{"SettingsAreKeptReplacedAndRemoved", settings},
 
 		{"MessagesAreKeptWithoutBody", messages},
 		{"IdempotencyKeyIsUsedOnce", idempotency},
@@ -180,6 +186,7 @@ func newDomain(tenant sender.ID, domain string) sender.Domain {
 			{Purpose: dnscheck.Ownership, Region: "eu-west-1", Status: sender.Lapsing, Epoch: 2, Since: start, CheckedAt: start.Add(time.Hour), Negatives: 3, CountedAt: start, Warned: true},
 			{Purpose: dnscheck.SPF, Status: sender.Pending, Since: start},
 		},
+		MailFrom: sender.MailFrom{Name: name("bounce." + domain), Spelling: "Bounce." + domain, OnFailure: sender.RejectMail},
 		ProvenAt: start, NextCheck: start.Add(time.Minute), Version: 1, CreatedAt: start, UpdatedAt: start,
 	}
 }
@@ -194,7 +201,7 @@ func (w *world) domain(tenant sender.ID, domain string) sender.Domain {
 func newAddress(tenant sender.ID, domain, local string) sender.Address {
 	return sender.Address{
 		ID: sender.NewID(), Tenant: tenant, Mailbox: local + "@" + domain, Domain: name(domain), Spelling: "NoReply@" + domain,
-		Status: sender.Pending, By: sender.ByCode,
+		Status: sender.Pending, By: sender.ByCode, ByDomain: true,
 		Code:      sender.CodeState{Hash: []byte{1, 2, 3}, SentAt: start, ExpiresAt: start.Add(time.Hour), Tries: 1, Day: start, Resent: 2, Wrong: 3},
 		CreatedAt: start, UpdatedAt: start,
 	}
@@ -203,7 +210,7 @@ func newAddress(tenant sender.ID, domain, local string) sender.Address {
 func newMessage(tenant sender.ID, due time.Time) sender.Message {
 	return sender.Message{
 		ID: sender.NewID(), Tenant: tenant, Kind: sender.KindMessage, From: "noreply@example.org", To: "user@example.net",
-		ReplyTo: "help@example.org", Template: sender.NewRandomID(), Locale: "pt-BR",
+		ReplyTo: "help@example.org", Template: sender.NewRandomID(), Locale: "pt-BR", About: sender.NewID(),
 		Region: "eu-west-1", State: sender.Queued, Body: []byte("Subject: hello\r\n\r\nworld\r\n"),
 		NextAttemptAt: due, ExpiresAt: due.Add(24 * time.Hour), CreatedAt: start,
 	}

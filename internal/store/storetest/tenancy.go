@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/postseal/postseal/internal/otp"
@@ -286,7 +287,7 @@ var tenantless = map[string]string{
 
 func everyMethodIsListed(w *world) {
 	listed := map[string]bool{}
-	for _, i := range intrusions {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions) {
 		listed[i.method] = true
 	}
 	for m := range reflect.TypeFor[otp.Tx]().Methods() {
@@ -314,6 +315,7 @@ func anotherTenant(w *world) {
 			tx.InsertAddress(w.ctx, v.address), tx.InsertMessage(w.ctx, v.message), tx.InsertCredential(w.ctx, v.credential),
 			tx.InsertEvent(w.ctx, v.event), tx.SaveCheck(w.ctx, v.check),
 			tx.InsertTemplate(w.ctx, v.template),
+			tx.PutSetting(w.ctx, w.a, "setting", "document"),
 		} {
 			if err != nil {
 				return err
@@ -325,7 +327,7 @@ func anotherTenant(w *world) {
 	w.must(w.startAttempt("n1", v.attempt))
 	before := w.snapshot(v)
 
-	for _, i := range intrusions {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions) {
 		var got error
 		err := w.otp.Update(w.ctx, func(tx otp.Tx) error {
 			got = i.try(w, tx, v)
@@ -357,6 +359,10 @@ func (w *world) snapshot(v victim) (all []any) {
 	add(c, err)
 	a, err := w.Addresses(w.ctx, w.a, v.domain.Name, page)
 	add(a, err)
+	found, _, err := w.FindAddresses(w.ctx, w.a, sender.Query{Limit: 10})
+	add(found, err)
+	s, err := w.Setting(w.ctx, w.a, "setting")
+	add(s, err)
 	m, err := w.Messages(w.ctx, w.a, page)
 	add(m, err)
 	at, err := w.Attempts(w.ctx, w.a, v.message.ID)
