@@ -404,11 +404,12 @@ func (p *filterParser) value(f Field) (v sender.Value, err error) {
 	}
 	switch f.Type {
 	case TimeField:
-		// Stricter than time.Parse. The zero time stands for none.
-		if v.At.UnmarshalText([]byte(t.text)) != nil || v.At.IsZero() {
+		// Stricter than time.Parse. The zero time, of year 1, stands for none.
+		err := v.At.UnmarshalText([]byte(t.text))
+		v.At = v.At.UTC()
+		if year := v.At.Year(); err != nil || year <= 1 || year > 9999 {
 			return v, p.wrong(t, "%s is not a time; write it as in %s (RFC 3339)", t, time.UnixMilli(1772366400000).UTC().Format(time.RFC3339))
 		}
-		v.At = v.At.UTC()
 	case BooleanField:
 		if t.text != "true" && t.text != "false" {
 			return v, p.wrong(t, "%s is neither true nor false", t)
