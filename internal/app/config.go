@@ -21,6 +21,7 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/postseal/postseal/internal/api/sailpoint"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/mail"
 	"github.com/postseal/postseal/internal/otp"
@@ -54,9 +55,11 @@ type Config struct {
 	OTP      OTPConfig      `koanf:"otp"`
 	Template TemplateConfig `koanf:"templates"`
 	PingID   PingIDConfig   `koanf:"pingid"`
-	Log      LogConfig      `koanf:"log"`
-	Debug    DebugConfig    `koanf:"debug"`
-	TokenTTL time.Duration  `koanf:"token_ttl"` // life of access tokens
+	// SailPoint is about the API of SailPoint's notifications.
+	SailPoint SailPointConfig `koanf:"sailpoint"`
+	Log       LogConfig       `koanf:"log"`
+	Debug     DebugConfig     `koanf:"debug"`
+	TokenTTL  time.Duration   `koanf:"token_ttl"` // life of access tokens
 	// Geographies name the regions that new tenants get; DefaultGeography is that of
 	// tenants which name none.
 	Geographies      map[string][]string `koanf:"geographies"`
@@ -178,6 +181,15 @@ type PingIDConfig struct {
 	PrefixNames    bool     `koanf:"prefix_names"`    // answer names of applications as the vendor's console made them
 }
 
+// SailPointConfig is about the API of SailPoint's notifications.
+type SailPointConfig struct {
+	// Experimental is strict (the releases of 2024 and 2025 demand the header
+	// X-SailPoint-Experimental, as their document does) or off.
+	Experimental string        `koanf:"experimental"`
+	RateLimit    int           `koanf:"rate_limit"` // requests of a client to a release in ten seconds; 0: no limit
+	TokenTTL     time.Duration `koanf:"token_ttl"`  // life of access tokens of its token endpoint
+}
+
 // DebugConfig is for looking into a running instance.
 type DebugConfig struct {
 	Listen string `koanf:"listen"` // HOST:PORT on loopback for Go's profiles (/debug/pprof/); empty: not
@@ -213,6 +225,7 @@ func DefaultConfig() Config {
 			SessionLife: o.SessionLife, Tries: o.Tries, WrongPerDay: o.WrongPerDay, PerUser: o.PerUser, PerRecipient: s.Code.OTPPerRecipient, Keep: o.Keep,
 		},
 		Template:         TemplateConfig{BuiltinSenders: s.BuiltinSenders, LastLocale: string(s.LastLocale)},
+		SailPoint:        SailPointConfig{Experimental: "strict", RateLimit: sailpoint.DefaultRateLimit, TokenTTL: sailpoint.DefaultTokenLife},
 		Log:              LogConfig{Level: "info", Format: "json"},
 		TokenTTL:         time.Hour,
 		Geographies:      s.Geographies,
@@ -400,7 +413,7 @@ func (c Config) problems() []error {
 		"verify.active_every": c.Verify.ActiveEvery, "verify.lapsing_every": c.Verify.LapsingEvery, "verify.unknown_every": c.Verify.UnknownEvery,
 		"verify.sweep": c.Verify.Sweep, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
 		"send.last_retry": c.Send.LastRetry, "send.lease": c.Send.Lease, "dns.timeout": c.DNS.Timeout, "token_ttl": c.TokenTTL,
-		"otp.session_life": c.OTP.SessionLife, "otp.keep": c.OTP.Keep,
+		"otp.session_life": c.OTP.SessionLife, "otp.keep": c.OTP.Keep, "sailpoint.token_ttl": c.SailPoint.TokenTTL,
 	} {
 		if d <= 0 {
 			add("%s is %s: it must be longer than nothing", key, d)
@@ -417,6 +430,15 @@ func (c Config) problems() []error {
 		if n < 1 {
 			add("%s is %d: it must be at least 1", key, n)
 		}
+	}
+	if e := c.SailPoint.Experimental; e != "strict" && e != "off" {
+		add("sailpoint.experimental is %q: use strict or off", e)
+	}
+	if c.SailPoint.RateLimit < 0 {
+		add("sailpoint.rate_limit is %d: it must be at least 0, which sets no limit", c.SailPoint.RateLimit)
+	}
+	if t := c.SailPoint.TokenTTL; t > 0 && t < time.Second {
+		add("sailpoint.token_ttl is %s: one second is the least", t)
 	}
 	if _, err := c.builtinSenders(); err != nil {
 		add("templates.builtin_senders: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/postseal/postseal/internal/api/native"
 	"github.com/postseal/postseal/internal/api/pingid"
 	"github.com/postseal/postseal/internal/api/pingone"
+	"github.com/postseal/postseal/internal/api/sailpoint"
 	"github.com/postseal/postseal/internal/sender"
 )
 
@@ -41,6 +42,10 @@ func (a *App) routes(x extras) http.Handler {
 			Core: a.Service, OTP: a.OTP, Keys: a.Auth, Origin: api.Origin{TrustForwardedProto: origin.TrustForwardedProto, Fixed: strings.TrimSuffix(a.cfg.HTTP.PublicURL, "/")}, Log: a.log, Names: a.cfg.pingidNames(), ActionsCreate: a.cfg.PingID.ActionsCreate,
 			RefuseReplays: a.cfg.PingID.RefuseReplays, RequireExpires: a.cfg.PingID.RequireExpires, PrefixNames: a.cfg.PingID.PrefixNames,
 		})},
+		api.Mount{Owns: sailpoint.Owns, Handler: sailpoint.New(sailpoint.Config{
+			Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log, IgnoreExperimental: a.cfg.SailPoint.Experimental == "off",
+			RateLimit: a.cfg.SailPoint.RateLimit, TokenLife: a.cfg.SailPoint.TokenTTL,
+		})},
 	)
 }
 
@@ -61,7 +66,7 @@ func (a *App) ready(w http.ResponseWriter, r *http.Request) {
 func nothing(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusNotFound)
-	_, _ = io.WriteString(w, `{"id":"`+string(sender.NewID())+`","code":"NOT_FOUND","message":"There is nothing at this path. The APIs of Postseal are below /v1 and /pingid/v1; /v1/openapi.json describes the native one."}`+"\n")
+	_, _ = io.WriteString(w, `{"id":"`+string(sender.NewID())+`","code":"NOT_FOUND","message":"There is nothing at this path. The APIs of Postseal are below /v1, /pingid/v1 and SailPoint's versions such as /v2026; /v1/openapi.json describes the native one."}`+"\n")
 }
 
 func plain(w http.ResponseWriter, status int, text string) {
