@@ -20,8 +20,9 @@
 //	                     |                      |
 //	                  SQLite                PostgreSQL
 //
-// The few statements that the engines can't share are the methods of dialect, in
-// sqlite.go and postgres.go. Times are stored as microseconds in UTC, the zero time
-// as 0. Strings that are not UTF-8 or hold NUL can't be stored as text by
+// What clients ask for by an expression is compiled in find.go, to one text for both
+// engines, too. The few statements that the engines can't share are the methods of
+// dialect, in sqlite.go and postgres.go. Times are stored as microseconds in UTC, the
+// zero time as 0. Strings that are not UTF-8 or hold NUL can't be stored as text by
 // PostgreSQL; on both engines such octets become U+FFFD.
 package store

@@ -115,14 +115,14 @@ func findAddresses(w *world) {
 }
 
 func show(e *sender.Expr) string {
-	s := fmt.Sprint(e.Op, " ", e.Field, " ")
+	var parts []string
 	for _, v := range e.Values {
-		s += fmt.Sprintf("%q ", v.Text)
+		parts = append(parts, fmt.Sprintf("%q", v.Text))
 	}
 	for _, a := range e.Args {
-		s += "(" + show(a) + ")"
+		parts = append(parts, "("+show(a)+")")
 	}
-	return s
+	return fmt.Sprintf("%s %s %s", e.Field, e.Op, strings.Join(parts, ", "))
 }
 
 func findPages(w *world) {
