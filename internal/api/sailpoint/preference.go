@@ -72,11 +72,11 @@ func (e edge) preferences(ctx context.Context, p sender.Principal, q sender.Quer
 	return choose(all, q), nil
 }
 
-// preferenceRequest asks for one preference. The clients of older releases leave the
-// placeholder of the path as it is; what they expect then differs, see array.
+// preferenceRequest asks for one preference. Clients of older releases leave the
+// placeholder of the path as it is, and two generations of them expect an array.
 type preferenceRequest struct {
 	key           string // empty: the placeholder
-	array         bool   // all of them as an array, and not the first alone
+	array         bool   // of that one, or of all where the placeholder names none
 	availableOnly bool
 }
 
@@ -90,21 +90,18 @@ func readPreference(r *http.Request) (in preferenceRequest, err error) {
 			return in, sender.Errorf(sender.Invalid, "filterUnavailableMediums", "filterUnavailableMediums must be true or false.")
 		}
 	}
+	version := releaseOf(r.Context())
+	in.array = version == beta
 	if in.key = r.PathValue("key"); in.key == "{key}" {
 		in.key = q.Get("key")
-		in.array = in.key == "" && wantsArray(releaseOf(r.Context()), r.Header.Get("X-SailPoint-SDK"))
+		in.array = in.array || version == v2024 && strings.HasPrefix(r.Header.Get("X-SailPoint-SDK"), "typescript-")
 	}
 	return in, nil
 }
 
-// wantsArray tells the generations of clients apart.
-func wantsArray(release release, sdk string) bool {
-	return release == beta || release == v2024 && strings.HasPrefix(sdk, "typescript-")
-}
-
 // GET one of notification-preferences.
 func (e edge) preference(ctx context.Context, p sender.Principal, in preferenceRequest) (any, error) {
-	if in.array {
+	if in.array && in.key == "" {
 		l, err := e.preferences(ctx, p, sender.Query{Limit: api.MaxCollection})
 		return l.items, err
 	}
@@ -117,6 +114,9 @@ func (e edge) preference(ctx context.Context, p sender.Principal, in preferenceR
 	kept, err := e.kept(ctx, p, in.key)
 	if in.availableOnly {
 		kept.Mediums = slices.DeleteFunc(kept.Mediums, func(m string) bool { return m != email })
+	}
+	if in.array {
+		return []preference{kept}, err
 	}
 	return kept, err
 }

@@ -86,8 +86,10 @@ func TestTrap03UnfilledPlaceholders(t *testing.T) {
 		{"/v2024/notification-preferences/%7Bkey%7D", "", false},
 		{"/v2025/notification-preferences/%7Bkey%7D", "", false},
 		{"/v2026/notification-preferences/%7Bkey%7D", "", false},
-		{"/beta/notification-preferences/password_changed", "", false},
-		{"/v2024/notification-preferences/%7Bkey%7D?key=password_changed", "typescript-1.4.15", false},
+		{"/beta/notification-preferences/password_changed", "typescript-1.4.15", true},
+		{"/v2024/notification-preferences/%7Bkey%7D?key=password_changed", "typescript-1.4.15", true},
+		{"/v2024/notification-preferences/password_changed", "typescript-1.4.15", false},
+		{"/v2026/notification-preferences/password_changed", "", false},
 	} {
 		r := h.call("GET", c.path, "", sdk, c.sdk, experimental[0], experimental[1]).Want(200)
 		if got := strings.HasPrefix(string(r.Body), "["); got != c.array {
