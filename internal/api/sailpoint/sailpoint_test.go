@@ -115,8 +115,8 @@ func refused(r apitest.Reply, status int, code, cause string) wireError {
 		r.T.Fatalf("not the error object: %v: %s", err, r.Body)
 	}
 	causes := ""
-	for _, c := range e.Causes {
-		causes += c.Text
+	if len(e.Causes) > 0 {
+		causes = e.Causes[0].Text
 	}
 	switch {
 	case e.DetailCode != code || !strings.HasPrefix(code, fmt.Sprint(status)):

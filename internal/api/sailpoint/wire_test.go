@@ -107,7 +107,7 @@ func TestLimitCountsEachClientAndReleaseAndForgetsThem(t *testing.T) {
 		if got := patienceFor(&sender.Error{Kind: throttled, RetryAt: time.Now().Add(1)}); got != 1 {
 			t.Errorf("Retry-After is %d, want 1", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if got := take("a", v1); got != 0 {
 			t.Errorf("the window is over and the wait is %s", got)
 		}
