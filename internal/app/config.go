@@ -481,6 +481,7 @@ func (c Config) relays() map[string]RelayConfig {
 func (c Config) settings() sender.Settings {
 	s := sender.DefaultSettings()
 	s.ReservedDomain = c.Service.Domain
+	s.PublicURL = strings.TrimSuffix(c.HTTP.PublicURL, "/")
 	s.Geographies, s.DefaultGeography = c.Geographies, c.DefaultGeography
 	v := &s.Verify
 	v.Grace, v.LossChecks, v.Freshness, v.KeepTokens = c.Verify.Grace, c.Verify.LossChecks, c.Verify.Freshness, c.Verify.KeepTokens

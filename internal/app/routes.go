@@ -14,6 +14,7 @@ import (
 	"github.com/postseal/postseal/internal/api/pingid"
 	"github.com/postseal/postseal/internal/api/pingone"
 	"github.com/postseal/postseal/internal/api/sailpoint"
+	"github.com/postseal/postseal/internal/console"
 	"github.com/postseal/postseal/internal/sender"
 )
 
@@ -37,6 +38,7 @@ func (a *App) routes(x extras) http.Handler {
 	})
 	return api.Mounts(clean,
 		api.Mount{Owns: pingone.Owns, Handler: pingone.New(pingone.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log})},
+		api.Mount{Owns: console.Owns, Handler: console.New(console.Config{Service: a.Service, Log: a.log})},
 		api.Mount{Owns: native.Owns, Handler: native.New(native.Config{Service: a.Service, Auth: a.Auth, Origin: origin, Log: a.log, Version: Version()})},
 		api.Mount{Owns: pingid.Owns, Handler: pingid.New(pingid.Config{
 			Core: a.Service, OTP: a.OTP, Keys: a.Auth, Origin: api.Origin{TrustForwardedProto: origin.TrustForwardedProto, Fixed: strings.TrimSuffix(a.cfg.HTTP.PublicURL, "/")}, Log: a.log, Names: a.cfg.pingidNames(), ActionsCreate: a.cfg.PingID.ActionsCreate,

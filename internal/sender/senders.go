@@ -37,7 +37,8 @@ func (s *Service) standing(a Address, d *Domain) Standing {
 // address that is there, and sends a new code only where the last one has run out
 // or was sent a while ago.
 //
-// Errors: Required or Invalid on "emailAddress", Limit, Busy.
+// Errors: Required or Invalid on "emailAddress", Limit, Busy, TooSoon where a new
+// address has been sent too many mails today.
 func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spelling string) (Standing, error) {
 	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin)
 	if err != nil {
@@ -86,10 +87,11 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 		st = s.standing(a, d)
 		code := ""
 		if st.Worth != Verified && s.mayMail(a, now) {
+			first := a.Code.SentAt.IsZero()
 			if code, err = s.newCode(t, &a, now); err != nil {
 				return err
 			}
-			if known {
+			if !first {
 				a.Code.Resent++
 			}
 			changed = true
@@ -117,6 +119,12 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 		mailed = true
 		return s.sendCode(ctx, tx, p, a, code)
 	})
+	if KindOf(err) == TooSoon { // for this recipient, today: what is there already stays as it is
+		if a, e := s.store.AddressByMailbox(ctx, tenant, canonical); e == nil {
+			d, e := covering(ctx, s.store, a)
+			return s.standing(a, d), e
+		}
+	}
 	if err != nil {
 		return Standing{}, err
 	}

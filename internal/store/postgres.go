@@ -161,9 +161,9 @@ func (d postgresDialect) lock(ctx context.Context, name string) error {
 // structs. They are named, since an older node must go on while a newer schema has
 // more of them.
 const (
-	domainColumns  = `d.tenant_id, d.id, d.name, d.spelling, d.tokens, d.facets, d.proven_at, d.next_check_at, d.version, d.created_at, d.updated_at`
+	domainColumns  = `d.tenant_id, d.id, d.name, d.spelling, d.tokens, d.facets, d.proven_at, d.next_check_at, d.version, d.created_at, d.updated_at, d.mail_from`
 	messageColumns = `m.tenant_id, m.id, m.kind, m.author, m.recipient, m.region, m.state, m.reason, m.once, m.attempts, m.in_doubt, m.next_attempt_at,
-    m.expires_at, m.created_at, m.done_at, m.idempotency_key, m.request_hash, m.actor, m.lease_owner, m.lease_until, m.reply_to, m.template_id, m.locale`
+    m.expires_at, m.created_at, m.done_at, m.idempotency_key, m.request_hash, m.actor, m.lease_owner, m.lease_until, m.reply_to, m.template_id, m.locale, m.about`
 )
 
 const claimDomains = `

@@ -51,6 +51,7 @@ var errorTable = map[sender.Kind]answer{
 	readOnly:               {http.StatusBadRequest, object, "400.1.1 Illegal update attempt", meaningless},
 	sender.Invalid:         {http.StatusBadRequest, object, "400.1.3 Illegal value", meaningless},
 	sender.WrongCode:       {http.StatusBadRequest, object, "400.1.3 Illegal value", meaningless},
+	sender.NoMoreTries:     {http.StatusBadRequest, object, "400.1.3 Illegal value", meaningless},
 	sender.Limit:           {http.StatusBadRequest, object, "400.1.4 Limit violation", overLimit},
 	sender.TooSoon:         {http.StatusBadRequest, object, "400.1.4 Limit violation", overLimit},
 	api.TooLarge:           {http.StatusBadRequest, object, "400.1.4 Limit violation", overLimit},
