@@ -304,6 +304,13 @@ func (d *Dev) populate(ctx context.Context, tenants int) error {
 		} {
 			d.Env = append(d.Env, EnvVar{v.Name + suffix, v.Value})
 		}
+		c, secret, err = d.app.Auth.CreateCredential(ctx, local, auth.NewCredential{
+			Kind: sender.OAuthClient, Name: devCredential, Tenant: t.ID, Grants: []sender.Grant{{Tenant: t.ID, Role: sender.RoleAdmin}},
+		})
+		if err != nil {
+			return err
+		}
+		d.Env = append(d.Env, EnvVar{"SAIL_BASE_URL" + suffix, d.Getenv("POSTSEAL_URL")}, EnvVar{"SAIL_CLIENT_ID" + suffix, string(c.ID)}, EnvVar{"SAIL_CLIENT_SECRET" + suffix, string(secret)})
 		file, err := d.pingid(ctx, t, suffix)
 		if err != nil {
 			return err
