@@ -71,8 +71,10 @@ func (s *Service) stale(d Domain, purposes []dnscheck.Purpose) bool {
 	})
 }
 
+// wants reports whether a purpose is among the wanted ones. Whoever wants SPF wants it
+// where it is to be; see Domain.SPFPurpose.
 func wants(purposes []dnscheck.Purpose, p dnscheck.Purpose) bool {
-	return len(purposes) == 0 || slices.Contains(purposes, p)
+	return len(purposes) == 0 || slices.Contains(purposes, p) || p == dnscheck.MailFromSPF && slices.Contains(purposes, dnscheck.SPF)
 }
 
 // look asks the DNS about the domain's facets of these purposes and stores what

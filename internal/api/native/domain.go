@@ -29,17 +29,23 @@ type recordBody struct {
 }
 
 type domainBody struct {
-	ID         sender.ID    `json:"id"`
-	Tenant     sender.ID    `json:"tenant"`
-	DomainName string       `json:"domainName" doc:"As it was sent."`
-	Name       string       `json:"name" doc:"What is compared and published: lower case, A-labels."`
-	Proven     bool         `json:"proven"`
-	ProvenAt   time.Time    `json:"provenAt,omitzero" doc:"When it first was."`
-	Facets     []facetBody  `json:"facets" doc:"The state of each aspect in each region."`
-	Records    []recordBody `json:"records" doc:"What the owner has to publish."`
-	NextCheck  time.Time    `json:"nextCheck" doc:"When Postseal looks by itself."`
-	CreatedAt  time.Time    `json:"createdAt"`
-	UpdatedAt  time.Time    `json:"updatedAt"`
+	ID         sender.ID     `json:"id"`
+	Tenant     sender.ID     `json:"tenant"`
+	DomainName string        `json:"domainName" doc:"As it was sent."`
+	Name       string        `json:"name" doc:"What is compared and published: lower case, A-labels."`
+	Proven     bool          `json:"proven"`
+	ProvenAt   time.Time     `json:"provenAt,omitzero" doc:"When it first was."`
+	MailFrom   *mailFromBody `json:"mailFrom,omitzero" doc:"Its MAIL FROM domain, if it has one."`
+	Facets     []facetBody   `json:"facets" doc:"The state of each aspect in each region."`
+	Records    []recordBody  `json:"records" doc:"What the owner has to publish."`
+	NextCheck  time.Time     `json:"nextCheck" doc:"When Postseal looks by itself."`
+	CreatedAt  time.Time     `json:"createdAt"`
+	UpdatedAt  time.Time     `json:"updatedAt"`
+}
+
+type mailFromBody struct {
+	Domain    string                  `json:"domain" doc:"A sub-domain that is used for no other mail. It has to publish an MX and an SPF record."`
+	OnFailure sender.MailFromFallback `json:"onFailure,omitzero" doc:"use-default (default): mail leaves with the default reverse-path while the records are not there; reject: it is refused then."`
 }
 
 type findingsBody struct {
@@ -52,6 +58,9 @@ func (e *edge) domainOf(d sender.Domain) domainBody {
 	b := domainBody{
 		ID: d.ID, Tenant: d.Tenant, DomainName: d.Spelling, Name: d.Name.String(), Proven: d.Proven(), ProvenAt: d.ProvenAt,
 		Facets: make([]facetBody, 0, len(d.Facets)), Records: []recordBody{}, NextCheck: d.NextCheck, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+	if m := d.MailFrom; !m.Name.IsZero() {
+		b.MailFrom = &mailFromBody{m.Spelling, m.OnFailure}
 	}
 	for _, f := range d.Facets {
 		b.Facets = append(b.Facets, facetBody{f.Purpose, f.Region, f.Status, f.Since, f.CheckedAt})
@@ -108,6 +117,36 @@ func (e *edge) domains() {
 			return nil, err
 		}
 		return &body[domainBody]{e.domainOf(d)}, nil
+	})
+	register(e, huma.Operation{
+		OperationID: "set-mail-from", Method: http.MethodPut, Path: path + "/{domain}/mail-from", Tags: tags,
+		Summary: "Give a domain a MAIL FROM domain (RFC 5321, section 3.3), or another one", Errors: []int{http.StatusConflict},
+		Description: "Its MX and SPF records are among the domain's records then, in place of the domain's own SPF record.",
+	}, func(ctx context.Context, p sender.Principal, in *struct {
+		DomainIn
+		Body mailFromBody
+	},
+	) (*body[domainBody], error) {
+		tenant, id, err := in.ids()
+		if err != nil {
+			return nil, err
+		}
+		d, err := e.service.SetMailFrom(ctx, p, tenant, id, sender.NewMailFrom{Name: in.Body.Domain, OnFailure: in.Body.OnFailure})
+		if err != nil {
+			return nil, err
+		}
+		return &body[domainBody]{e.domainOf(d)}, nil
+	})
+	register(e, huma.Operation{
+		OperationID: "clear-mail-from", Method: http.MethodDelete, Path: path + "/{domain}/mail-from", DefaultStatus: http.StatusNoContent, Tags: tags,
+		Summary: "Take the MAIL FROM domain away: the default reverse-path is used again",
+	}, func(ctx context.Context, p sender.Principal, in *DomainIn) (*struct{}, error) {
+		tenant, id, err := in.ids()
+		if err != nil {
+			return nil, err
+		}
+		_, err = e.service.ClearMailFrom(ctx, p, tenant, id)
+		return nil, err
 	})
 	type findingsIn struct {
 		DomainIn

@@ -451,7 +451,7 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	if len(paths) != 17 {
+	if len(paths) != 18 {
 		t.Errorf("%d paths are documented", len(paths))
 	}
 }
@@ -490,4 +490,24 @@ func TestLogHoldsNoPeopleAndNoSecrets(t *testing.T) {
 	if !strings.Contains(log, "dialect=native") || !strings.Contains(log, "/v1/explain") {
 		t.Errorf("the log has no access lines:\n%s", log)
 	}
+}
+
+func TestMailFromDomainIsSetAndCleared(t *testing.T) {
+	h := newHarness(t)
+	d := h.Domain(h.tenant, "mail.example.org")
+	path := "/v1/tenants/" + string(h.tenant.ID) + "/domains/" + string(d.ID)
+	h.call(h.admin, "PUT", path+"/mail-from", `{"domain":"bounce.example.org"}`).Want(422)
+	r := h.call(h.admin, "PUT", path+"/mail-from", `{"domain":"Bounce.mail.example.org","onFailure":"reject"}`).Want(200)
+	if r.String("mailFrom.domain") != "Bounce.mail.example.org" || r.String("mailFrom.onFailure") != "reject" {
+		t.Errorf("set: %s", r.Body)
+	}
+	var purposes string
+	for i := range 40 {
+		purposes += " " + r.String(fmt.Sprintf("records.%d.purpose", i))
+	}
+	if !strings.Contains(purposes, "mail-from-mx") || !strings.Contains(purposes, "mail-from-spf") || strings.Contains(purposes, " spf") {
+		t.Errorf("records: %s", purposes)
+	}
+	h.call(h.admin, "DELETE", path+"/mail-from", "").Want(204)
+	h.call(h.admin, "DELETE", path+"/mail-from", "").Want(404)
 }

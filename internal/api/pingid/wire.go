@@ -207,7 +207,7 @@ func dkim(l relations, d sender.Domain, rs []dnscheck.Record) any {
 }
 
 func spf(l relations, d sender.Domain, rs []dnscheck.Record) any {
-	return spfBody{relations: l, Type: "TXT", Status: statusWords[d.Facet(dnscheck.SPF, "").Status], pair: single(d, rs, dnscheck.SPF, "")}
+	return spfBody{relations: l, Type: "TXT", Status: statusWords[d.Facet(d.SPFPurpose(), "").Status], pair: single(d, rs, d.SPFPurpose(), "")}
 }
 
 // domainOf is the body of one domain.

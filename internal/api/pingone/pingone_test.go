@@ -617,3 +617,39 @@ func TestLogHoldsNoSecretsAndNoPeople(t *testing.T) {
 		}
 	}
 }
+
+func TestMailFromDomainTakesTheSPFRecordWithIt(t *testing.T) {
+	h := newHarness(t)
+	d := h.Domain(h.tenant, "mail.example.org")
+	path := h.domain(d.ID) + "/mailFromDomain"
+	set := func(name string) apitest.Reply { return h.call("PUT", path, `{"mailFrom":{"domain":"`+name+`"}}`) }
+	if r := set("bounce.mail.example.org"); r.Status != 400 || r.String("code") != "INVALID_DATA" || r.String("details.0.target") != "mailFrom" {
+		t.Errorf("before the ownership is proven: %d %s", r.Status, r.Body)
+	}
+	h.call("GET", path, "").Want(404)
+	h.Publish(d, dnscheck.Ownership)
+	h.call("GET", h.domain(d.ID)+"/ownership", "").Want(200)
+	for name, status := range map[string]int{"": 400, "mail.example.org": 400, "bounce.example.org": 400} {
+		set(name).Want(status)
+	}
+	r := set("Bounce.mail.example.org").Want(200)
+	if r.String("type") != "MX" || r.String("status") != "VERIFICATION_REQUIRED" || r.String("key") != "bounce.mail.example.org" || r.String("value") == "" || r.At("priority") != 10.0 {
+		t.Errorf("set: %s", r.Body)
+	}
+	spf := h.call("GET", h.domain(d.ID)+"/spf", "").Want(200)
+	if spf.String("key") != "bounce.mail.example.org" || spf.String("status") != "VERIFICATION_REQUIRED" || spf.String("value") == "" {
+		t.Errorf("its SPF record: %s", spf.Body)
+	}
+	h.DNS.Add("bounce.mail.example.org. 60 IN MX 10 "+r.String("value")+".", `bounce.mail.example.org. 60 IN TXT "`+spf.String("value")+`"`)
+	for _, part := range []string{path, h.domain(d.ID) + "/spf"} {
+		if r := h.call("GET", part, "").Want(200); r.String("status") != "ACTIVE" {
+			t.Errorf("%s: %s", part, r.Body)
+		}
+	}
+	h.call("DELETE", path, "").Want(204)
+	h.call("GET", path, "").Want(404)
+	h.call("DELETE", path, "").Want(404)
+	if r := h.call("GET", h.domain(d.ID)+"/spf", "").Want(200); r.String("key") != "mail.example.org" {
+		t.Errorf("the SPF record is back at %s", r.String("key"))
+	}
+}

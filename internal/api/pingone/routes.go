@@ -56,6 +56,10 @@ func New(c Config) http.Handler {
 	m.Handle("GET "+domain+"/ownership", api.Handle(d, ref(true, false), e.check(dnscheck.Ownership, dnscheck.Environment), e.writeStatus(ownership)))
 	m.Handle("GET "+domain+"/dkim", api.Handle(d, ref(true, false), e.check(dnscheck.DKIM), e.writeStatus(dkim)))
 	m.Handle("GET "+domain+"/spf", api.Handle(d, ref(true, false), e.check(dnscheck.SPF), e.writeStatus(spf)))
+	const mailFrom = domain + "/mailFromDomain"
+	m.Handle("PUT "+mailFrom, api.Handle(d, newMailFrom, e.setMailFrom, e.writeStatus(mailFromMX)))
+	m.Handle("GET "+mailFrom, api.Handle(d, ref(true, false), e.mailFrom, e.writeStatus(mailFromMX)))
+	m.Handle("DELETE "+mailFrom, api.Handle(d, ref(true, false), e.clearMailFrom, noContent))
 
 	const addresses = domain + "/trustedEmails"
 	const address = addresses + "/{addr}"
@@ -241,6 +245,40 @@ func (e edge) check(purposes ...dnscheck.Purpose) func(context.Context, sender.P
 	return func(ctx context.Context, p sender.Principal, t thing) (sender.Domain, error) {
 		return e.service.CheckDomain(ctx, p, t.env, t.dom, purposes...)
 	}
+}
+
+func newMailFrom(r *http.Request) (in domainRequest, err error) {
+	if in.thing, err = readThing(r, true, false); err != nil {
+		return in, err
+	}
+	var body struct {
+		MailFrom struct {
+			Domain string `json:"domain"`
+		} `json:"mailFrom"`
+	}
+	err = api.ReadJSON(r, &body)
+	in.name = body.MailFrom.Domain
+	return in, err
+}
+
+// M1: PUT mailFromDomain. The domain's ownership must be proven in every region.
+func (e edge) setMailFrom(ctx context.Context, p sender.Principal, in domainRequest) (sender.Domain, error) {
+	return e.service.SetMailFrom(ctx, p, in.env, in.dom, sender.NewMailFrom{Name: in.name, DemandOwnership: true})
+}
+
+// M2: GET mailFromDomain: reading the status is the check.
+func (e edge) mailFrom(ctx context.Context, p sender.Principal, t thing) (sender.Domain, error) {
+	d, err := e.service.CheckDomain(ctx, p, t.env, t.dom, dnscheck.MailFromMX)
+	if err == nil && d.MailFrom.Name.IsZero() {
+		err = sender.Errorf(sender.NotFound, "", "")
+	}
+	return d, err
+}
+
+// DELETE mailFromDomain, which is ours: the documents have no way back.
+func (e edge) clearMailFrom(ctx context.Context, p sender.Principal, t thing) (struct{}, error) {
+	_, err := e.service.ClearMailFrom(ctx, p, t.env, t.dom)
+	return struct{}{}, err
 }
 
 type addressRequest struct {

@@ -119,6 +119,15 @@ type (
 		Key    string `json:"key"`
 		Value  string `json:"value"`
 	}
+
+	mailFromBody struct {
+		Links    links  `json:"_links"`
+		Type     string `json:"type"`
+		Status   string `json:"status"`
+		Key      string `json:"key"`
+		Value    string `json:"value"`
+		Priority int    `json:"priority"`
+	}
 )
 
 // timestamp is the documents' form: UTC, milliseconds.
@@ -150,7 +159,7 @@ func domainOf(base string, d sender.Domain) domainBody {
 	return domainBody{
 		Links: links{
 			"self": {self}, "environment": {environmentURL(base, d.Tenant)},
-			"ownership": {self + "/ownership"}, "dkim": {self + "/dkim"}, "spf": {self + "/spf"},
+			"ownership": {self + "/ownership"}, "dkim": {self + "/dkim"}, "spf": {self + "/spf"}, "mailFromDomain": {self + "/mailFromDomain"},
 		},
 		ID: d.ID, Environment: idRef{d.Tenant}, DomainName: d.Spelling,
 		CreatedAt: timestamp(d.CreatedAt), UpdatedAt: timestamp(d.UpdatedAt),
@@ -220,8 +229,18 @@ func dkim(l links, d sender.Domain, rs []dnscheck.Record) any {
 
 // spf is the body of D7.
 func spf(l links, d sender.Domain, rs []dnscheck.Record) any {
-	r := single(d, rs, dnscheck.SPF, "")
+	r := single(d, rs, d.SPFPurpose(), "")
 	return spfBody{l, "TXT", r.Status, r.Key, r.Value}
+}
+
+// mailFromMX is the body of M1 and M2.
+func mailFromMX(l links, d sender.Domain, rs []dnscheck.Record) any {
+	r := single(d, rs, dnscheck.MailFromMX, "")
+	b := mailFromBody{Links: l, Type: "MX", Status: r.Status, Key: r.Key, Value: strings.TrimSuffix(r.Value, ".")}
+	if found := find(rs, dnscheck.MailFromMX, ""); len(found) > 0 {
+		b.Priority = found[0].Priority
+	}
+	return b
 }
 
 func (e edge) writeEnvironment(w http.ResponseWriter, r *http.Request, t sender.Tenant) error {
