@@ -12,7 +12,8 @@ const defaultAll = "~all"
 // mergeSPF makes one record out of several (RFC 7208, section 3.2, allows only one). It keeps
 // every sender that they list, each once, and drops what stands for target already. The
 // include of target comes first, where no limit is used up yet and nothing can hide it; the
-// first "all" comes last, even if terms stood behind it: somebody wanted them. A redirect
+// first "all" comes last. Senders that stood behind it are kept, since somebody wanted them;
+// whom it let through anyway, nothing there can stop. A redirect
 // keeps its place where no "all" makes it void, and becomes an include where two of them
 // must live in one record.
 func mergeSPF(records []string, target string) string {
@@ -33,12 +34,16 @@ func mergeSPF(records []string, target string) string {
 	for _, record := range records {
 		own := strings.FieldsFunc(record, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
 		void := slices.ContainsFunc(own, isAll) // of the redirect, if there is one
+		behind := ""                            // the all that was passed
 		for _, term := range own {
 			l := strings.TrimPrefix(lower(term), "+")
 			kind, value, _ := strings.Cut(strings.TrimLeft(l, "-~?"), ":")
 			switch {
 			case l == spfVersion:
 			case isAll(term):
+				if behind == "" {
+					behind = l
+				}
 				if all == "" {
 					all = l
 				}
@@ -51,6 +56,7 @@ func mergeSPF(records []string, target string) string {
 				modifiers = once(modifiers, term, "exp=")
 			case isModifier(l):
 				modifiers = once(modifiers, term, l)
+			case behind != "" && (behind == "all" || strings.ContainsAny(l[:1], "-~?")):
 			default:
 				terms = once(terms, term, l)
 			}
