@@ -46,7 +46,7 @@ func ParseDKIMKey(record string) (DKIMKey, error) {
 		switch t.name {
 		case "v":
 			if t.value != "DKIM1" {
-				return k, fmt.Errorf("v=%s is not DKIM1", cut(t.value))
+				return k, fmt.Errorf("v=%s is not DKIM1", safe(t.value))
 			}
 			if i > 0 {
 				return k, errors.New("v=DKIM1 is not at the beginning")
@@ -58,12 +58,12 @@ func ParseDKIMKey(record string) (DKIMKey, error) {
 		case "h":
 			k.Hashes = strings.Join(strings.Fields(t.value), "")
 			if !slices.Contains(strings.Split(lower(k.Hashes), ":"), "sha256") {
-				return k, fmt.Errorf("h=%s leaves out sha256, the only hash that is in use (RFC 8301)", cut(k.Hashes))
+				return k, fmt.Errorf("h=%s leaves out sha256, the only hash that is in use (RFC 8301)", safe(k.Hashes))
 			}
 		case "s":
 			services := strings.Split(lower(strings.Join(strings.Fields(t.value), "")), ":")
 			if !slices.Contains(services, "*") && !slices.Contains(services, "email") {
-				return k, fmt.Errorf("s=%s is not for mail", cut(t.value))
+				return k, fmt.Errorf("s=%s is not for mail", safe(t.value))
 			}
 		case "t":
 			for flag := range strings.SplitSeq(t.value, ":") {
@@ -109,7 +109,7 @@ func ParseDKIMKey(record string) (DKIMKey, error) {
 		}
 		k.public, k.Bits = ed25519.PublicKey(der), 8*ed25519.PublicKeySize
 	default:
-		return k, fmt.Errorf("k=%s is a type of key that verifiers do not know", cut(k.Type))
+		return k, fmt.Errorf("k=%s is a type of key that verifiers do not know", safe(k.Type))
 	}
 	return k, nil
 }

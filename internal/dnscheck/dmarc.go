@@ -37,6 +37,12 @@ type DMARCPolicy struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// safe shows what others wrote inside a sentence: cut, control characters escaped.
+func safe(s string) string {
+	q := quote(s)
+	return q[1 : len(q)-1]
+}
+
 // tag is one name and value of a tag-list (RFC 6376, section 3.2).
 type tag struct{ name, value string }
 
@@ -90,7 +96,7 @@ func ParseDMARC(record string) (DMARCPolicy, error) {
 		case "p", "sp":
 			d := Disposition(lower(t.value))
 			if d != DispositionNone && d != DispositionQuarantine && d != DispositionReject {
-				return p, fmt.Errorf("%s=%s is none of none, quarantine and reject", t.name, cut(strings.Trim(quote(t.value), `"`)))
+				return p, fmt.Errorf("%s=%s is none of none, quarantine and reject", t.name, safe(t.value))
 			}
 			if t.name == "sp" {
 				p.Subdomain, haveSub = d, true
@@ -103,7 +109,7 @@ func ParseDMARC(record string) (DMARCPolicy, error) {
 		case "adkim", "aspf":
 			strict := lower(t.value) == "s"
 			if !strict && lower(t.value) != "r" {
-				note("%s=%s is neither r nor s, so receivers take r", t.name, cut(t.value))
+				note("%s=%s is neither r nor s, so receivers take r", t.name, safe(t.value))
 			}
 			if t.name == "adkim" {
 				p.StrictDKIM = strict
@@ -113,7 +119,7 @@ func ParseDMARC(record string) (DMARCPolicy, error) {
 		case "pct":
 			n, err := strconv.Atoi(t.value)
 			if err != nil || n < 0 || n > 100 || !digits(t.value) {
-				note("pct=%s is no number from 0 to 100, so receivers take 100", cut(t.value))
+				note("pct=%s is no number from 0 to 100, so receivers take 100", safe(t.value))
 				continue
 			}
 			p.Percent = n
@@ -135,21 +141,21 @@ func ParseDMARC(record string) (DMARCPolicy, error) {
 		case "fo":
 			for option := range strings.SplitSeq(t.value, ":") {
 				if !slices.Contains([]string{"0", "1", "d", "s"}, lower(strings.TrimSpace(option))) {
-					note("fo=%s has other options than 0, 1, d and s", cut(t.value))
+					note("fo=%s has other options than 0, 1, d and s", safe(t.value))
 					break
 				}
 			}
 		case "rf":
 			if lower(t.value) != "afrf" {
-				note("rf=%s is no format that is in use", cut(t.value))
+				note("rf=%s is no format that is in use", safe(t.value))
 			}
 		case "ri":
 			if !digits(t.value) {
-				note("ri=%s is no number of seconds", cut(t.value))
+				note("ri=%s is no number of seconds", safe(t.value))
 			}
 		case "np", "psd", "t": // of the successor of RFC 7489
 		default:
-			note("the tag %s means nothing", cut(t.name))
+			note("the tag %s means nothing", safe(t.name))
 		}
 	}
 	if !havePolicy {
@@ -171,7 +177,7 @@ func reportURI(s string) (uri, problem string) {
 	switch {
 	case err != nil || u.Scheme == "":
 		if strings.Contains(uri, "@") {
-			return "", "which is no URI: write mailto:" + cut(uri)
+			return "", "which is no URI: write mailto:" + safe(uri)
 		}
 		return "", "which is no URI"
 	case u.Scheme == "mailto" && !strings.Contains(u.Opaque, "@"):

@@ -98,7 +98,7 @@ func EvaluateSPF(ctx context.Context, dns SPFLookups, q SPFQuery) SPFEvaluation 
 		ev.Code, ev.Problem, ev.At = e.problem.Code, e.problem.Problem, e.at
 	}
 	if ev.Result == SPFNone {
-		ev.Code, ev.Problem = CodeSPFMissing, fmt.Sprintf("%s has no SPF record", domain)
+		ev.Code, ev.Problem = CodeSPFMissing, fmt.Sprintf("%s has no SPF record", safe(domain))
 	}
 	if ev.Result == SPFFail && e.exp != "" {
 		ev.Explanation = e.explain(ctx)
@@ -147,7 +147,7 @@ func (e *spfEval) fail(n *SPFNode, result SPFResult, code Code, format string, a
 	if e.problem == nil {
 		e.problem = n
 		if len(e.within) > 0 {
-			e.at = e.within[len(e.within)-1]
+			e.at = safe(e.within[len(e.within)-1])
 		}
 	}
 	return result
@@ -155,7 +155,7 @@ func (e *spfEval) fail(n *SPFNode, result SPFResult, code Code, format string, a
 
 // record evaluates the policy of a domain (RFC 7208, sections 4.4 to 4.7).
 func (e *spfEval) record(ctx context.Context, domain string, n *SPFNode) SPFResult {
-	n.Name = domain
+	n.Name = safe(domain)
 	e.within = append(e.within, lower(domain))
 	defer func() { e.within = e.within[:len(e.within)-1] }()
 	values, err := e.dns.LookupTXT(ctx, presented(domain))
@@ -171,12 +171,12 @@ func (e *spfEval) record(ctx context.Context, domain string, n *SPFNode) SPFResu
 		return SPFNone
 	case 1:
 	default:
-		return e.fail(n, SPFPermerror, CodeSPFMultiple, "%s has %d SPF records", domain, len(records))
+		return e.fail(n, SPFPermerror, CodeSPFMultiple, "%s has %d SPF records", safe(domain), len(records))
 	}
 	n.Record = shown(records[0])
 	r, err := ParseSPF(records[0])
 	if err != nil {
-		return e.fail(n, SPFPermerror, CodeSPFSyntax, "%s has a record that cannot be read: %v", domain, err)
+		return e.fail(n, SPFPermerror, CodeSPFSyntax, "%s has a record that cannot be read: %v", safe(domain), err)
 	}
 	for i, t := range r.Terms {
 		child := &SPFNode{Term: t.Text}
@@ -281,7 +281,7 @@ func (e *spfEval) target(ctx context.Context, domain string, t SPFTerm, n *SPFNo
 		}
 		name = fitName(expanded)
 	}
-	n.Name = cut(name)
+	n.Name = safe(name)
 	if !spfName(name) {
 		// Undefined by section 4.8; most evaluators take it for a name that does not exist.
 		n.Note = "this is no name that can be asked for"
@@ -301,10 +301,10 @@ func (e *spfEval) policy(ctx context.Context, domain string, t SPFTerm, n *SPFNo
 	case name == "" && n.Name == "":
 		return SPFNeutral // a survey that cannot know the name
 	case name == "":
-		return e.fail(n, SPFPermerror, CodeSPFIncludeBroken, "%s is no name that can be asked for", quote(n.Name))
+		return e.fail(n, SPFPermerror, CodeSPFIncludeBroken, "%q is no name that can be asked for", n.Name)
 	case e.survey && slices.Contains(e.within, lower(name)):
 		e.endless = true
-		return e.fail(n, SPFPermerror, CodeSPFTooManyLookups, "it leads back to %s, in a circle without end", name)
+		return e.fail(n, SPFPermerror, CodeSPFTooManyLookups, "it leads back to %s, in a circle without end", safe(name))
 	}
 	exp, expDomain := e.exp, e.expDomain
 	decided := e.decided
@@ -315,7 +315,7 @@ func (e *spfEval) policy(ctx context.Context, domain string, t SPFTerm, n *SPFNo
 		e.exp, e.expDomain, e.decided = exp, expDomain, decided
 	}
 	if result == SPFNone {
-		return e.fail(n, SPFPermerror, CodeSPFIncludeBroken, "%s has no SPF record", name)
+		return e.fail(n, SPFPermerror, CodeSPFIncludeBroken, "%s has no SPF record", safe(name))
 	}
 	return result
 }
@@ -329,7 +329,7 @@ func (e *spfEval) mx(ctx context.Context, t SPFTerm, n *SPFNode, name string) (b
 	case err != nil:
 		return false, e.silent(n, name, "MX", err)
 	case len(mxs) > maxSPFNames:
-		return false, e.fail(n, SPFPermerror, CodeSPFTooManyLookups, "%s has %d exchanges, at most %d are possible in SPF", name, len(mxs), maxSPFNames)
+		return false, e.fail(n, SPFPermerror, CodeSPFTooManyLookups, "%s has %d exchanges, at most %d are possible in SPF", safe(name), len(mxs), maxSPFNames)
 	case e.survey:
 		return false, "" // the exchanges' addresses are not counted
 	}
@@ -436,7 +436,7 @@ func (e *spfEval) explain(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	return text
+	return strings.ToValidUTF8(text, "\ufffd")
 }
 
 // addresses asks for A, AAAA or both.
@@ -495,7 +495,7 @@ func (e *spfEval) void(n *SPFNode, name string) SPFResult {
 	e.voids++
 	n.Note = "nothing is found there"
 	if !e.survey && e.voids > maxSPFVoids {
-		return e.fail(n, SPFPermerror, CodeSPFVoidLookups, "more than %d look-ups find nothing, the last one %s", maxSPFVoids, name)
+		return e.fail(n, SPFPermerror, CodeSPFVoidLookups, "more than %d look-ups find nothing, the last one %s", maxSPFVoids, safe(name))
 	}
 	return ""
 }
@@ -506,7 +506,7 @@ func (e *spfEval) silent(n *SPFNode, name, what string, err error) SPFResult {
 	if d, ok := errors.AsType[*net.DNSError](err); ok && d.IsTimeout || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		code = CodeTimeout
 	}
-	return e.fail(n, SPFTemperror, code, "the %s look-up of %s gets no answer", what, cut(name))
+	return e.fail(n, SPFTemperror, code, "the %s look-up of %s gets no answer", what, safe(name))
 }
 
 func notFound(err error) bool {
