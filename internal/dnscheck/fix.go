@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -55,8 +56,14 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 		return fmt.Sprintf("Wait: the %s record at %s is visible, but some resolvers still hold the answer that there is none%s.", rec.Type, rec.Name, until)
 	case v.code == CodeCachedOld:
 		return fmt.Sprintf("Wait: the right %s record at %s is visible, but some resolvers still hold %s%s.", rec.Type, rec.Name, found(v.why), until)
+	case v.code == CodeSplitHorizon && len(v.refused) > 0:
+		return fmt.Sprintf("Publish the %s record at %s on name servers that the world can reach: it is visible only inside, because the zone is served by %s.", rec.Type, rec.Name, cut(strings.Join(v.refused, ", ")))
+	case v.code == CodeSplitHorizon:
+		return upper(reason(rec, domain, v.why, until)) + "."
+	case v.code == CodeNSLame && !v.why.told:
+		return fmt.Sprintf("Have the delegation of the zone repaired: none of its name servers answers for %s (%s).", rec.Name, silent)
 	case v.why.told && v.why.match:
-		return fmt.Sprintf("Wait: the %s record at %s is visible, but too few resolvers confirm it while there is no answer from %s.", rec.Type, rec.Name, silent)
+		return fmt.Sprintf("Wait: the %s record at %s is visible, but too few %s confirm it while there is no answer from %s.", rec.Type, rec.Name, witnesses(v), silent)
 	case v.why.told && silent == "":
 		return fmt.Sprintf("Not certain yet: %s.", reason(rec, domain, v.why, until))
 	case v.why.told:
@@ -70,6 +77,10 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 
 func explainMatch(rec Record, v verdict) string {
 	switch {
+	case v.code == CodeNegativeCached || v.code == CodeCachedOld:
+		return fmt.Sprintf("Nothing to do: the record at %s is right on its name servers, and some resolvers still hold the old answer.", rec.Name)
+	case v.code == CodeDKIMKeyRevoked || v.code == CodeDKIMKeyMismatch:
+		return fmt.Sprintf("Nothing to do: the record at %s is right, and the key that it refers to is not in order on our side.", rec.Name)
 	case v.code == CodeTargetMissing:
 		return fmt.Sprintf("Nothing to do: the record at %s is right, and what it refers to is missing on our side.", rec.Name)
 	case v.why.hint != "":
@@ -120,11 +131,24 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 		return fmt.Sprintf("the DMARC policy at %s cannot be read: correct %s, for instance to %s", name, found(op), quoteOurs(rec.Expected()))
 	case CodeDMARCMultiple:
 		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one", name, len(op.found))
+	case CodeNotDelegated:
+		return fmt.Sprintf("the domain of %s %s: register it, or have the delegation at its registrar set to the name servers that hold its zone, then publish %s", name, cutOr(op.hint, "does not exist"), demand(rec, domain))
+	case CodeWildcard:
+		return fmt.Sprintf("only the wildcard *.%s answers at %s, with %s: publish beside it %s", cutOr(op.hint, "?"), name, found(op), demand(rec, domain))
+	case CodeCNAMEProxied:
+		return fmt.Sprintf("%s answers with an address of a proxy (%s) and hides its CNAME: switch the proxy off for this name (\"DNS only\"), so that it is a CNAME to %s", name, found(op), rec.Expected())
+	case CodeNSInconsistent:
+		return fmt.Sprintf("the name servers do not agree about %s: %s", name, cutLong(op.hint))
+	case CodeSplitHorizon:
+		return fmt.Sprintf("%s is visible only inside your network (resolver %s): publish it in the public zone as well, namely %s", name, cutOr(op.hint, "of yours"), demand(rec, domain))
 	case CodeWrongType:
 		return fmt.Sprintf("%s has %s where a %s record is needed: replace it, publish %s", name, found(op), rec.Type, demand(rec, domain))
 	case CodeCNAMEFlattened:
 		return fmt.Sprintf("%s answers with an address (%s) and hides its CNAME: switch off flattening or proxying there, so that it is a CNAME to %s", name, found(op), rec.Expected())
 	case CodeCNAMEWithOtherData:
+		if rec.Type == CNAME {
+			return fmt.Sprintf("%s has %s beside its CNAME, and receivers see one or the other: remove everything but the CNAME to %s", name, found(op), rec.Expected())
+		}
 		return fmt.Sprintf("%s has %s, beside which no %s record can exist: remove the CNAME, or choose another name, then publish %s", name, found(op), rec.Type, demand(rec, domain))
 	case CodeCNAMELoop:
 		return fmt.Sprintf("the CNAME at %s leads in a circle or through more than %d names (%s): replace it, publish %s", name, maxChain, found(op), demand(rec, domain))
@@ -154,6 +178,33 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 		}
 		return fmt.Sprintf("%s holds %s: publish %s instead", name, found(op), demand(rec, domain))
 	}
+}
+
+func witnesses(v verdict) string {
+	if v.zone == nil {
+		return "resolvers"
+	}
+	return "servers"
+}
+
+func cutOr(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return clean(cut(s))
+}
+
+// cutLong keeps a sentence of our own with names of others in it printable and bounded.
+func cutLong(s string) string { return clean(s[:min(len(s), 600)]) }
+
+// clean drops what must not get onto a terminal or into a log.
+func clean(s string) string {
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s), "\ufffd")
 }
 
 // demand describes the record to publish, with its absolute name and the name as it is
