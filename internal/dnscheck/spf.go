@@ -73,13 +73,14 @@ func (r *run) spf(ctx context.Context, rec Record, a answer) opinion {
 		}
 		return opinion{told: true, code: CodeSPFMissing, found: values}
 	case 1:
-		return r.evaluateSPF(ctx, rec, records[0], target)
+		return judgeSPF(ctx, r.first, rec, records[0], target)
 	default:
 		return opinion{told: true, code: CodeSPFMultiple, found: records, hint: mergeSPF(records, target)}
 	}
 }
 
-func (r *run) evaluateSPF(ctx context.Context, rec Record, record, target string) opinion {
+// judgeSPF judges the only SPF record of a name.
+func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target string) opinion {
 	op := opinion{told: true, found: []string{record}}
 	if target == "" {
 		op.match = strings.Join(strings.Fields(lower(record)), " ") == strings.Join(strings.Fields(lower(rec.Value)), " ")
@@ -89,7 +90,7 @@ func (r *run) evaluateSPF(ctx context.Context, rec Record, record, target string
 		}
 		return op
 	}
-	p := &spfProbe{lookups: r.first, apex: rec.Name.s, record: record, target: target, addr: probeAddress()}
+	p := &spfProbe{lookups: ask, apex: rec.Name.s, record: record, target: target, addr: probeAddress()}
 	ev := p.check(ctx)
 	named := refersTo(record, target)
 	op.hint = withInclude(record, target)
@@ -103,7 +104,7 @@ func (r *run) evaluateSPF(ctx context.Context, rec Record, record, target string
 		case survey.Voids > maxSPFVoids:
 			op.hint = "has more than 2 look-ups that find nothing"
 		}
-		if t := r.first(ctx, question{target, dns.TypeTXT}); t.told() && len(spfRecords(t.values())) == 0 {
+		if t := ask(ctx, question{target, dns.TypeTXT}); t.told() && len(spfRecords(t.values())) == 0 {
 			op.code = CodeTargetMissing
 		}
 	case ev.Result == SPFTemperror:
