@@ -146,12 +146,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	r := &run{
-		Checker: c, domain: domain,
-		wanted:  make(map[question][]Record),
-		flights: make(map[flightKey]any),
-		health:  make(map[netip.Addr]int),
-	}
+	r := c.newRun(domain)
 	for i, rec := range want {
 		if i < maxChecked {
 			q := rec.question()
@@ -188,6 +183,15 @@ func unasked(rec Record, fix string) Finding {
 	return Finding{
 		Purpose: rec.Purpose, Region: rec.Region, Name: rec.Name, Type: rec.Type, Expected: rec.Expected(),
 		Outcome: Unknown, Code: CodeTimeout, Observed: []string{}, Seen: []Sight{}, Fix: fix,
+	}
+}
+
+func (c *Checker) newRun(domain Name) *run {
+	return &run{
+		Checker: c, domain: domain,
+		wanted:  make(map[question][]Record),
+		flights: make(map[flightKey]any),
+		health:  make(map[netip.Addr]int),
 	}
 }
 
