@@ -13,8 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"github.com/postseal/postseal/internal/dnscheck/dnstest"
 )
 
@@ -127,7 +125,7 @@ func readScene(t testing.TB, file string) *scene {
 		case f[0] == "allow-private":
 			s.private = true
 		case f[0] == "service":
-			s.service = append(s.service, strings.TrimPrefix(line, "service"))
+			s.service = append(s.service, strings.TrimSpace(strings.TrimPrefix(line, "service")))
 		case f[0] == "delegate":
 			s.delegate[f[1]] = f[2:]
 		case f[0] == "fault":
@@ -459,4 +457,32 @@ func (s *scene) compare(t testing.TB, want expectation, got Finding) {
 	}
 }
 
-var _ = dns.TypeTXT
+// What the corpus promises: enough cases, enough of them from life, every code.
+func TestCorpusIsComplete(t *testing.T) {
+	list := scenes(t)
+	cited, codes := 0, make(map[Code]int)
+	for _, s := range list {
+		if len(s.cites) > 0 {
+			cited++
+		}
+		for _, cite := range s.cites {
+			if !strings.HasPrefix(cite, "https://") {
+				t.Errorf("%s cites %q", s.file, cite)
+			}
+		}
+		for _, e := range s.expects {
+			codes[e.code]++
+			if want := e.code.Outcome(); want != "" && want != e.outcome {
+				t.Errorf("%s: %s is never %s", s.file, e.code, e.outcome)
+			}
+		}
+	}
+	if len(list) < 200 || cited < 60 {
+		t.Errorf("%d cases, %d of them with a report", len(list), cited)
+	}
+	for _, code := range precedence {
+		if codes[code] == 0 {
+			t.Errorf("%s occurs in no case", code)
+		}
+	}
+}

@@ -90,7 +90,8 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 
 // cachedCode says what a cache holds instead of a record that others have.
 func cachedCode(op opinion) Code {
-	if op.code.Outcome() == Missing {
+	switch op.code {
+	case CodeNXDOMAIN, CodeNODATA, CodeSPFMissing, CodeDMARCMissing:
 		return CodeNegativeCached
 	}
 	return CodeCachedOld

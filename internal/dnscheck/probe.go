@@ -157,9 +157,10 @@ func (r *run) replacements(rec Record, q question) []suspicion {
 	}
 	switch {
 	case rec.Type == CNAME:
-		address := func(_ context.Context, a answer, op opinion) (opinion, bool) {
+		address := func(ctx context.Context, a answer, op opinion) (opinion, bool) {
 			op.code = CodeCNAMEFlattened
-			if proxied(a.records) {
+			// A target that is itself behind a proxy gives a proxy's addresses when flattened.
+			if proxied(a.records) && !same(a.values(), r.trail(ctx, question{bare(rec.Value), a.records[0].Header().Rrtype}).values()) {
 				op.code = CodeCNAMEProxied
 			}
 			return op, true
