@@ -183,7 +183,7 @@ func DefaultConfig() Config {
 // clientVariables are read by Postseal's clients, written by `postseal dev`, or
 // belong to its tests: they share the prefix and configure no server.
 var clientVariables = []string{
-	"POSTSEAL_URL", "POSTSEAL_TLS_URL", "POSTSEAL_CA_FILE", "POSTSEAL_OPERATOR_KEY", "POSTSEAL_DNS", "POSTSEAL_INBOX", "POSTSEAL_DEV_DIR", "POSTSEAL_PINGONE_PROXY",
+	"POSTSEAL_URL", "POSTSEAL_TLS_URL", "POSTSEAL_CA_FILE", "POSTSEAL_OPERATOR_KEY", "POSTSEAL_DNS", "POSTSEAL_INBOX", "POSTSEAL_DEV_DIR", "POSTSEAL_PINGONE_PROXY", "POSTSEAL_ALLOW_PRIVATE_NS",
 	"POSTSEAL_CONFIG", "POSTSEAL_ALLOW_PRIVATE_NS",
 }
 

@@ -159,9 +159,13 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 	propose := func(records []string) {
 		p := &SPFProposal{Value: mergeSPF(records, include.s)}
 		p.Strings = SplitTXT(p.Value)
-		probe := &spfProbe{lookups: ask, apex: domain.s, record: p.Value, target: include.s, addr: verdictProbe}
-		tree, endless := surveySPF(ctx, probe, domain.s)
+		tree, endless := surveySPF(ctx, &spfProbe{lookups: ask, apex: domain.s, record: p.Value}, domain.s)
 		p.Lookups, p.Voids = tree.Lookups, tree.Voids
+		for _, record := range records {
+			if parsed, err := ParseSPF(record); err == nil && parsed.all() >= 0 && parsed.all() < len(parsed.Terms)-1 {
+				r.note("the proposal brings what stands behind %s back to life: leave out what shall not send.", quote(parsed.Terms[parsed.all()].Text))
+			}
+		}
 		p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
 		r.Proposal = p
 	}

@@ -89,6 +89,8 @@ func TestPostureWithAnIncludeProposesARecord(t *testing.T) {
 		{"no room", ours + hosts.String() + `example.org. TXT "v=spf1` + many.String() + ` -all"`, CodeSPFIncludeMissing, "v=spf1 include:_spf.mail.example" + many.String() + " -all", false},
 		{"budget blown behind", ours + hosts.String() + `example.org. TXT "v=spf1 include:_spf.mail.example` + many.String() + ` -all"`, CodeMatch, "", false},
 		{"redirect", ours + `example.org. TXT "v=spf1 redirect=x.example"` + "\n" + `x.example. TXT "v=spf1 ip4:192.0.2.1 -all"`, CodeSPFIncludeMissing, "v=spf1 include:_spf.mail.example redirect=x.example", true},
+		{"no room for all that it includes", strings.ReplaceAll(ours, "ip4:192.0.2.0/24", "include:x1.example include:x2.example") + "x1.example. TXT \"v=spf1 -all\"\nx2.example. TXT \"v=spf1 -all\"\n" + hosts.String() +
+			`example.org. TXT "v=spf1` + strings.Join(strings.SplitAfter(many.String(), "net")[:8], "") + ` -all"`, CodeSPFIncludeMissing, "v=spf1 include:_spf.mail.example" + strings.Join(strings.SplitAfter(many.String(), "net")[:8], "") + " -all", false},
 		{"redirect to it", ours + `example.org. TXT "v=spf1 redirect=_spf.mail.example"`, CodeMatch, "", false},
 		{"it has no record", `example.org. TXT "v=spf1 include:_spf.mail.example ~all"`, CodeSPFIncludeBroken, "", false},
 	} {

@@ -98,7 +98,8 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 	case ev.Result == SPFPass && p.asked:
 		op.match, op.code, op.hint = true, CodeMatch, ""
 		// Our part works; the rest of the record is worth a warning.
-		switch survey, endless := surveySPF(ctx, p, rec.Name.s); {
+		whole := &spfProbe{lookups: ask, apex: rec.Name.s, record: record} // our target as it is
+		switch survey, endless := surveySPF(ctx, whole, rec.Name.s); {
 		case endless || survey.Lookups > maxSPFLookups:
 			op.hint = "needs more than 10 DNS look-ups as a whole"
 		case survey.Voids > maxSPFVoids:
@@ -137,8 +138,8 @@ func probeAddress() netip.Addr {
 	return netip.AddrFrom16(ip)
 }
 
-// spfProbe answers an evaluation: the owner's record as it was seen, our target as if it
-// listed the probe address, all else from the DNS.
+// spfProbe answers an evaluation: the owner's record as it was seen, or as it is proposed; our
+// target, if there is one, as if it listed the probe address; all else from the DNS.
 type spfProbe struct {
 	lookups
 	apex, record, target string
@@ -153,7 +154,9 @@ const ptrName = "probe.invalid."
 
 func (p *spfProbe) check(ctx context.Context) SPFEvaluation {
 	p.asked = false
-	return EvaluateSPF(ctx, p, SPFQuery{IP: p.addr, Domain: p.apex, Sender: "postmaster@" + p.apex, HELO: strings.TrimSuffix(ptrName, ".")})
+	return evaluateSPF(ctx, &spfEval{dns: p, standIn: true, q: SPFQuery{
+		IP: p.addr, Domain: p.apex, Sender: "postmaster@" + p.apex, HELO: strings.TrimSuffix(ptrName, "."),
+	}})
 }
 
 func (p *spfProbe) LookupTXT(ctx context.Context, name string) ([]string, error) {

@@ -41,6 +41,7 @@ func TestSPFIsJudgedByEvaluation(t *testing.T) {
 		{"through a CNAME", "example.org. IN CNAME e.example.net.\n" + `e.example.net. IN TXT "` + ourSPF + `"`, CodeMatch},
 		{"macro that expands to us", apex("v=spf1 include:_spf.%{d1}.example ~all") + `_spf.org.example. IN TXT "v=spf1 include:_spf.mail.example -all"`, CodeMatch},
 		{"budget blown behind us", apex("v=spf1 include:_spf.mail.example"+many.String()+" ~all") + hosts.String(), CodeMatch},
+		{"names of each message before us", apex("v=spf1 include:%{i}.log.example.net exists:%{l}.%{p}.example.net include:_spf.mail.example ~all"), CodeMatch},
 		{"ptr before us", apex("v=spf1 ptr include:_spf.mail.example ~all"), CodeMatch},
 
 		{"nothing", "", CodeSPFMissing},

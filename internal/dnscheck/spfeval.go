@@ -75,7 +75,12 @@ type SPFNode struct {
 // EvaluateSPF is check_host() of RFC 7208, limits included. It asks the DNS for no more than
 // the limits allow and ends with ctx.
 func EvaluateSPF(ctx context.Context, dns SPFLookups, q SPFQuery) SPFEvaluation {
-	e := &spfEval{dns: dns, q: q, ip: q.IP.Unmap().WithZone("")}
+	return evaluateSPF(ctx, &spfEval{dns: dns, q: q})
+}
+
+func evaluateSPF(ctx context.Context, e *spfEval) SPFEvaluation {
+	q := e.q
+	e.ip = q.IP.Unmap().WithZone("")
 	e.local, e.senderDomain = "postmaster", q.Domain
 	if local, domain, ok := cutLast(q.Sender, "@"); ok {
 		e.senderDomain = domain
@@ -126,6 +131,9 @@ type spfEval struct {
 	local        string     // local part of the sender
 	senderDomain string
 	survey       bool
+	// standIn marks a client and a sender that stand for others: nothing is asked for names
+	// made of them, which match nothing and break nothing. A survey has neither.
+	standIn bool
 
 	lookups, voids int
 	within         []string // names whose records are being read, from the outside in
@@ -263,10 +271,13 @@ func (e *spfEval) target(ctx context.Context, domain string, t SPFTerm, n *SPFNo
 	}
 	name = domain
 	if t.Domain != "" {
-		if e.survey {
+		if e.survey || e.standIn {
 			if letters := messageMacros(t.Domain); letters != "" {
 				if strings.Contains(letters, "p") {
 					e.countPTR(n)
+				}
+				if e.problem != nil && !e.survey {
+					return "", SPFPermerror
 				}
 				n.Note = "its name depends on each message, so what is behind it was not counted"
 				return "", ""
@@ -299,7 +310,7 @@ func (e *spfEval) policy(ctx context.Context, domain string, t SPFTerm, n *SPFNo
 	case stop != "":
 		return stop
 	case name == "" && n.Name == "":
-		return SPFNeutral // a survey that cannot know the name
+		return SPFNeutral // nobody can know the name
 	case name == "":
 		return e.fail(n, SPFPermerror, CodeSPFIncludeBroken, "%q is no name that can be asked for", n.Name)
 	case e.survey && slices.Contains(e.within, lower(name)):
@@ -412,10 +423,10 @@ func (e *spfEval) validatedName(ctx context.Context, domain string) string {
 }
 
 func (e *spfEval) countPTR(n *SPFNode) {
-	if e.survey && e.ptrDone {
+	if e.ptrDone {
 		return
 	}
-	e.ptrDone = e.ptrDone || e.survey
+	e.ptrDone = e.survey || e.standIn // who has no names of its own
 	if n == nil {
 		n = &SPFNode{}
 	}

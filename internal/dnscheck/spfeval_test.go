@@ -326,7 +326,7 @@ func TestSPFStringsAreCutAt255(t *testing.T) {
 	}
 }
 
-// A merge loses no sender, allows nobody else, and is worth publishing.
+// A merge loses no sender, and can be merged again without change.
 func TestMergedSPFKeepsEverySender(t *testing.T) {
 	for _, tt := range []struct{ records, want string }{
 		{"v=spf1 mx ~all", "v=spf1 include:_spf.us.example mx ~all"},
