@@ -45,6 +45,7 @@ type zone struct {
 	servers []nameserver // an address each, those of different hosts first
 	named   []string     // all hosts in the delegation
 	refused []string     // addresses that are not asked because they are private
+	unheard []string     // hosts that count and of which no address is known for sure
 	nowhere bool         // hosts are named, and none of them has an address
 	// absent is a name that does not exist says its parent, so that no zone can be there;
 	// the zone is then that of the parent.
@@ -238,7 +239,9 @@ func (r *run) findServers(ctx context.Context, z *zone, hosts map[string]int, gl
 		}
 		slices.SortFunc(addrs, netip.Addr.Compare)
 		n := 0
+		sure := none[i] || hosts[host] < need
 		for _, addr := range addrs {
+			sure = sure || found[i][addr] >= need
 			if !r.mayDial(addr) {
 				z.refused = append(z.refused, fmt.Sprintf("%s (%s)", host, addr))
 				continue
@@ -248,6 +251,14 @@ func (r *run) findServers(ctx context.Context, z *zone, hosts map[string]int, gl
 			}
 			rounds[n] = append(rounds[n], nameserver{host: host, addr: addr, counted: hosts[host] >= need && found[i][addr] >= need})
 			n++
+		}
+		if !sure {
+			z.unheard = append(z.unheard, host)
+		}
+	}
+	for _, host := range z.named[len(asked):] {
+		if hosts[host] >= need {
+			z.unheard = append(z.unheard, host)
 		}
 	}
 	z.servers = slices.Concat(rounds...)
@@ -343,6 +354,11 @@ func (r *run) surveyZone(ctx context.Context, z *zone, q question, how asking) s
 	s := survey{zone: z}
 	if how.all {
 		s.rows = gather(ctx, len(z.servers), how.enough, func(ctx context.Context, i int) answer { return r.askServer(ctx, z, z.servers[i], q) })
+		if len(s.rows) > 0 { // a witness that cannot be heard may know better than the others
+			for _, host := range z.unheard {
+				s.rows = append(s.rows, answer{server: host, host: host, zone: z.apex, path: z.path, width: z.width, result: SawTimeout, detail: "no address known"})
+			}
+		}
 	} else {
 		s.rows = r.askInTurn(ctx, z, q)
 	}
@@ -501,7 +517,7 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		switch {
 		case !r.mayAskAny():
 			return answer{result: SawLimit}
-		case !r.throttle.wait(ctx, z.apex) || !r.throttle.wait(ctx, n.addr.String()):
+		case !r.isOurs(z.apex) && !(r.zones.wait(ctx, z.apex) && r.servers.wait(ctx, n.addr.String())):
 			return answer{result: SawLimit, detail: "too many questions to this server at the moment"}
 		}
 		dial := n.String()
@@ -523,6 +539,14 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		a.detail = strings.TrimSuffix("named by too few resolvers to count; "+a.detail, "; ")
 	}
 	return a
+}
+
+// isOurs tells whether a zone holds what our records refer to. All checks ask there, and
+// nobody else can be hit by it.
+func (r *run) isOurs(apex string) bool {
+	return strings.Contains(apex, ".") && slices.ContainsFunc(r.list, func(rec Record) bool {
+		return rec.Type != TXT && within(bare(rec.Value), apex)
+	}) && !within(apex, r.organization().s) && !within(r.organization().s, apex)
 }
 
 // illness orders servers by what is known of them in this check: 0 answered, 1 not asked

@@ -62,13 +62,15 @@ type CheckerConfig struct {
 	// AllowPrivateNS allows name servers at private, loopback, link-local and shared addresses.
 	AllowPrivateNS bool
 	// TrustAD names resolvers, as in ResolverConfig.Servers, whose AD bit (RFC 4035, section
-	// 3.2.3) is proof: they validate, and nobody sits between them and us. Those at loopback
-	// addresses are trusted anyway. One proof is worth a quorum in authoritative mode.
+	// 3.2.3) is proof and worth a quorum: they validate, and nobody sits between them and us.
+	// None is trusted by itself, not at a loopback address either: forwarders hand on what
+	// somebody else claims.
 	TrustAD []string
 	// MaxQuestions bounds the questions of one check in authoritative mode; 0 means 3000.
 	MaxQuestions int
-	// ZoneRate and ZoneBurst bound the questions a second to the servers of one zone, and to
-	// any one name server, over all checks; 0 means 50 and 600.
+	// ZoneRate and ZoneBurst bound the questions a second to the servers of one zone over all
+	// checks; 0 means 50 and 600. One name server, which may have many zones, gets at most ten
+	// times that. The zones of our own targets are not limited.
 	ZoneRate, ZoneBurst int
 }
 
@@ -83,7 +85,8 @@ type Checker struct {
 	allowPrivate  bool
 	trustAD       map[string]bool
 	maxQuestions  int
-	throttle      throttle
+	zones         throttle
+	servers       throttle
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would
@@ -96,8 +99,9 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 		resolver: c.Resolver, quorum: cmp.Or(c.Quorum, defaultQuorum), timeout: c.Timeout,
 		allowPrivate: c.AllowPrivateNS, addressMap: make(map[netip.Addr]string), trustAD: make(map[string]bool),
 		maxQuestions: cmp.Or(c.MaxQuestions, maxQuestions),
-		throttle:     throttle{rate: float64(cmp.Or(c.ZoneRate, zoneRate)), burst: float64(cmp.Or(c.ZoneBurst, zoneBurst))},
 	}
+	k.zones.rate, k.zones.burst = float64(cmp.Or(c.ZoneRate, zoneRate)), float64(cmp.Or(c.ZoneBurst, zoneBurst))
+	k.servers.rate, k.servers.burst = 10*k.zones.rate, 10*k.zones.burst
 	switch c.Mode {
 	case "", ModeResolver:
 		k.timeout = cmp.Or(k.timeout, defaultCheckTimeout)
@@ -113,7 +117,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 	if c.MaxQuestions < 0 || c.ZoneRate < 0 || c.ZoneBurst < 0 {
 		return nil, errors.New("checker: limits of questions must be positive")
 	}
-	if n := len(c.Resolver.servers); k.quorum < 1 || k.quorum > n && !k.authoritative {
+	if n := len(c.Resolver.servers); k.quorum < 1 || k.quorum > n && !k.authoritative && len(c.TrustAD) == 0 {
 		return nil, fmt.Errorf("checker: a quorum of %d cannot be reached with %d resolvers: configure more resolvers, or a quorum of 1 for tests", c.Quorum, n)
 	}
 	for addr, at := range c.AuthoritativeMap {
@@ -121,11 +125,6 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 			return nil, fmt.Errorf("checker: the name server %s is mapped to %s, which is not host:port", addr, quote(at))
 		}
 		k.addressMap[addr.Unmap()] = at
-	}
-	for _, s := range c.Resolver.servers {
-		host, _, _ := net.SplitHostPort(s)
-		addr, err := netip.ParseAddr(host)
-		k.trustAD[s] = err == nil && addr.IsLoopback()
 	}
 	for _, s := range c.TrustAD {
 		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
@@ -383,9 +382,17 @@ func (r *run) check(ctx context.Context, rec Record) Finding {
 
 // hearResolvers asks the resolvers alone.
 func (r *run) hearResolvers(ctx context.Context, rec Record, q question) (verdict, []answer, []opinion) {
-	answers := r.all(ctx, q)
+	answers := slices.Clone(r.all(ctx, q))
 	opinions := r.opinions(ctx, rec, q, answers)
+	r.prove(answers)
 	return judge(rec, r.quorum, answers, opinions), answers, opinions
+}
+
+// prove marks the answers whose AD bit counts.
+func (r *run) prove(answers []answer) {
+	for i := range answers {
+		answers[i].proven = answers[i].valid && r.trustAD[answers[i].server]
+	}
 }
 
 // opinions judges each answer for itself.

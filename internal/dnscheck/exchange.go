@@ -37,6 +37,7 @@ type answer struct {
 	ttl     time.Duration // how long caches may keep this answer, at most maxNegative; 0 if not told
 	bogus   bool          // the server says that DNSSEC validation failed
 	valid   bool          // the server says that it validated the answer (AD)
+	proven  bool          // and it is one whose word for that is proof
 	skipped bool          // not waited for, because the others had decided
 
 	// What only authoritative servers give; see authority.go.

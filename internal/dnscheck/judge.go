@@ -35,6 +35,7 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 	}
 	var v verdict
 	var matches, against, waiting int
+	proof := false
 	var silence []Code
 	votes := make(map[Code]int)
 	for i, op := range opinions {
@@ -46,6 +47,7 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 			v.silent = append(v.silent, answers[i].server+" ("+silenceWord(answers[i], op)+")")
 		case op.match:
 			matches++
+			proof = proof || answers[i].proven
 			if matches == 1 {
 				v.why, v.witness = op, answers[i].server
 			}
@@ -54,7 +56,7 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 			votes[op.code]++
 		}
 	}
-	if matches >= need {
+	if matches >= need || proof {
 		v.outcome, v.code = Match, v.why.code
 		return v
 	}
@@ -149,20 +151,43 @@ func observed(opinions []opinion, why opinion) []string {
 // nothing yet, because then the question itself would put that into the caches.
 func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verdict, []answer, []opinion) {
 	s := once(r, flightKey{q, "survey"}, func() survey {
+		if s, ok := r.unregistered(ctx, q); ok {
+			return s
+		}
 		return r.survey(ctx, q, asking{all: true, enough: func(got []answer) (time.Duration, bool) { return linger, r.decidedBy(q, got) }})
 	})
 	rows := slices.Clone(s.rows)
 	opinions := r.opinions(ctx, rec, q, rows)
-	undelegated := len(rows) == 0 && (s.zone.absent != "" || s.zone.nowhere)
+	undelegated := len(rows) == 0 && s.zone.nowhere
 	has := slices.ContainsFunc(opinions, func(op opinion) bool { return op.match })
 	var resolved []answer
 	var resolvedOpinions []opinion
 	if has || !s.reached() && !undelegated {
-		resolved = r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum)
+		resolved = slices.Clone(r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum))
+		r.prove(resolved)
 		resolvedOpinions = r.opinions(ctx, rec, q, resolved)
 	}
 	v := r.judgeAuthorities(ctx, rec, s, rows, opinions, resolved, resolvedOpinions)
 	return v, slices.Concat(rows, resolved), slices.Concat(opinions, resolvedOpinions)
+}
+
+// unregistered asks the servers of a parent once for all records whether it knows a domain
+// that the resolvers say does not exist. It returns false when it does: resolvers may hold
+// that answer from before the registration.
+func (r *run) unregistered(ctx context.Context, q question) (survey, bool) {
+	z := r.zoneOf(ctx, q.name)
+	if z.absent == "" || len(z.servers) == 0 {
+		return survey{}, false
+	}
+	s := once(r, flightKey{question{z.absent, dns.TypeSOA}, "survey"}, func() survey {
+		return r.survey(ctx, question{z.absent, dns.TypeSOA}, asking{all: true})
+	})
+	for _, a := range s.rows {
+		if a.told() && a.result != SawNXDOMAIN {
+			return survey{}, false
+		}
+	}
+	return s, s.reached()
 }
 
 // decidedBy is decided for authoritative servers: early only when none contradicts.
@@ -328,10 +353,6 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 			v.why.hint = "is unknown to the servers of " + s.zone.apex
 		}
 		return v
-	case len(rows) == 0 && s.zone.absent != "" && len(resolved) == 0:
-		v.outcome, v.code = Missing, CodeNotDelegated
-		v.why = opinion{told: true, code: v.code, hint: "is unknown to its parent"}
-		return v
 	case len(rows) == 0 && s.zone.nowhere:
 		v.outcome, v.code = Missing, CodeNotDelegated
 		v.why = opinion{told: true, code: v.code, hint: "is delegated to " + strings.Join(s.zone.named, ", ") + ", which do not exist"}
@@ -348,6 +369,9 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		v2 = verdict{outcome: Unknown, code: CodeTimeout, zone: v.zone, silent: []string{"enough resolvers that agree on the name servers"}}
 	case v2.why.match && len(s.zone.refused) > 0 && len(silent) == 0 && lame == 0:
 		v2.outcome, v2.code = Unknown, CodeSplitHorizon
+	case v2.outcome == Missing && v2.code == CodeNXDOMAIN && len(rows) == 0 && s.zone.absent != "":
+		v2.code, v2.retry = CodeNotDelegated, 0
+		v2.why = opinion{told: true, code: v2.code, hint: "is unknown to its parent"}
 	case v2.outcome == Missing || v2.outcome == Mismatch:
 		n := 0
 		for _, op := range resolvedOpinions {
@@ -386,7 +410,7 @@ func onlyOf(opinions []opinion, at []int) []opinion {
 }
 
 func nameOf(a answer) string {
-	if a.host == "" {
+	if a.host == "" || a.host == a.server {
 		return a.server
 	}
 	return a.host + " at " + a.server
@@ -410,7 +434,7 @@ func (r *run) confirm(rec Record, v verdict, need, paths int, resolved []answer,
 			v.silent = append(v.silent, a.server+" ("+silenceWord(a, op)+")")
 		case op.match:
 			confirmed++
-			proof = proof || a.valid && r.trustAD[a.server]
+			proof = proof || a.proven
 		default:
 			behind++
 			if behind == 1 || op.code.Outcome() != Missing && old.code.Outcome() == Missing {
