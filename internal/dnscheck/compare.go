@@ -218,6 +218,7 @@ func compareMX(rec Record, ours []Record, domain Name, found []dns.RR) Code {
 func compareKey(rec Record, found []string) Code {
 	want := keyTags(rec.Value)
 	var keys []map[string]string
+	var texts []string
 	code := CodeValueMismatch
 	for _, v := range found {
 		tags := keyTags(v)
@@ -225,7 +226,7 @@ func compareKey(rec Record, found []string) Code {
 			code = better(code, textCode(rec, v))
 			continue
 		}
-		keys = append(keys, tags)
+		keys, texts = append(keys, tags), append(texts, v)
 	}
 	switch {
 	case len(keys) == 0:
@@ -234,7 +235,7 @@ func compareKey(rec Record, found []string) Code {
 		return CodeDKIMMultipleKeys
 	case keys[0]["p"] == "" && want["p"] != "":
 		return CodeDKIMKeyRevoked
-	case keys[0]["p"] == want["p"] && keys[0]["k"] == want["k"]:
+	case servesAs(rec.Value, texts[0]):
 		return CodeMatch
 	}
 	for _, old := range rec.Previous {

@@ -141,6 +141,19 @@ func (k DKIMKey) Same(other DKIMKey) bool {
 	return k.Revoked && other.Revoked
 }
 
+// servesAs tells whether a published key record does what the wanted one shall do: it is one
+// that verifiers take, and holds the same key.
+func servesAs(want, found string) bool {
+	w, err := ParseDKIMKey(want)
+	if err != nil {
+		// Not for us to judge: all that can be wanted is the same text.
+		a, b := keyTags(want), keyTags(found)
+		return a["p"] == b["p"] && a["k"] == b["k"]
+	}
+	f, err := ParseDKIMKey(found)
+	return err == nil && w.Same(f)
+}
+
 // dkimKeys selects what looks like key records among the TXT records of a selector.
 func dkimKeys(values []string) []string {
 	var keys []string

@@ -99,6 +99,28 @@ func TestDKIMKeysAreComparedAsKeys(t *testing.T) {
 	}
 }
 
+func TestAPublishedKeyMustServeVerifiers(t *testing.T) {
+	key := spki(t, publicRSA(2048))
+	rec := Record{Purpose: DKIM, Name: mustName(t, "s1._domainkey.example.org"), Type: TXT, Value: "v=DKIM1; k=rsa; p=" + key}
+	for _, tt := range []struct {
+		published string
+		code      Code
+	}{
+		{"v=DKIM1; k=rsa; p=" + key, CodeMatch},
+		{"p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(publicRSA(2048))), CodeMatch},
+		{"v=DKIM1; h=sha1; p=" + key, CodeDKIMKeyMismatch},
+		{"v=DKIM1; k=ed25519; p=" + key, CodeDKIMKeyMismatch},
+		{"v=DKIM1; s=tlsrpt; p=" + key, CodeDKIMKeyMismatch},
+		{"v=DKIM1; p=" + spki(t, publicRSA(1024)), CodeDKIMKeyMismatch},
+		{"v=DKIM1; p=" + key[:100], CodeValueTruncated},
+		{"v=DKIM1; p=", CodeDKIMKeyRevoked},
+	} {
+		if f := checkOne(t, "example.org", "s1._domainkey.example.org. TXT "+zoneStrings(tt.published), rec); f.Code != tt.code {
+			t.Errorf("%s: %s, want %s", tt.published, f.Code, tt.code)
+		}
+	}
+}
+
 func TestSelectorsAreJudgedWithoutKnowingTheKey(t *testing.T) {
 	good := "v=DKIM1; p=" + spki(t, publicRSA(2048))
 	for _, tt := range []struct {
