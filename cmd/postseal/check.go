@@ -227,6 +227,7 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
 			if err := writeJSON(s.out, postures[i], len(domains) == 1); err != nil {
 				return err
 			}
+			postures[i] = dnscheck.Posture{} // lists can be long
 		}
 	}
 	finish()

@@ -131,6 +131,21 @@ func TestCheckAsksTheNameServersThemselves(t *testing.T) {
 	if code != 0 {
 		t.Errorf("two name servers have all of it: ended with %d: %s", code, out)
 	}
+	// A posture as well: what is the owner's own comes from the owner's servers.
+	resolver.Remove("example.org", "TXT")
+	args = append([]string{"example.org"}, args[3:]...)
+	if code, out, errOut = checkRun(t, "", args...); code != 0 || ns.Queries("_dmarc.example.org", "TXT") == 0 {
+		t.Errorf("ended with %d: %s%s", code, out, errOut)
+	}
+	if resolver.Queries("_spf.example.net", "TXT") == 0 {
+		t.Error("what is not the owner's comes from the resolver")
+	}
+	// Where name servers must not be asked, at private addresses, resolvers are enough.
+	local := strings.NewReplacer("192.0.2.53", "127.0.0.1", "198.51.100.53", "127.0.0.1").Replace(checkZone)
+	resolver = dnstest.Serve(t, local+otherZone)
+	if code, out, _ = checkRun(t, "", "example.org", "--resolver", resolver.Addr(), "--json"); code != 0 {
+		t.Errorf("ended with %d: %s", code, out)
+	}
 }
 
 func TestCheckOfADomainShowsItsPosture(t *testing.T) {

@@ -254,6 +254,9 @@ func (p *paper) verdict(v dnscheck.Verdict) {
 		text += fmt.Sprintf(", the owner asks for %s", v.DMARC.Disposition)
 	}
 	p.line(2, "DMARC  %s%s", text, because(v.DMARC.Problem))
+	if !v.Bounces {
+		p.line(2, "%s", p.doubt.Render(v.MailFrom.String()+" receives no mail, so bounces have nowhere to go."))
+	}
 	if len(v.Breaks) == 0 {
 		return
 	}

@@ -98,6 +98,9 @@ func (c *Checker) Posture(ctx context.Context, m Message) Posture {
 		wg.Go(func() { p.DKIM[i] = reportDKIM(ctx, book.ask, s) })
 	}
 	wg.Wait()
+	if m.MailFrom != m.From {
+		p.SPF.note("the reverse-path is at %s, so the SPF record of %s does not matter for this mail.", m.MailFrom, m.From)
+	}
 	p.Verdict = judgeAll(ctx, book.ask, m)
 	return p
 }

@@ -373,3 +373,53 @@ func TestMergedSPFKeepsEverySender(t *testing.T) {
 		}
 	})
 }
+
+func TestSPFCountsTermsAsRFC7208Does(t *testing.T) {
+	many := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "a:h%d.example.org ", i)
+		}
+		return b.String()
+	}
+	hosts := map[string][]string{"h.example.org": {insideV4}}
+	for i := range 12 {
+		hosts[fmt.Sprintf("h%d.example.org", i)] = []string{"203.0.113.9", "2001:db8:9::9"}
+	}
+	for _, tt := range []struct {
+		title, record, other string
+		ip                   string
+		result               SPFResult
+		code                 Code
+		lookups, voids       int
+	}{
+		{"ip and all are free", "v=spf1 ip4:198.51.100.2 ip6:2001:db8::/32 -all", "", outsideV4, SPFFail, "", 0, 0},
+		{"what comes after a match is free", "v=spf1 ip4:198.51.100.1 " + many(11), "", outsideV4, SPFPass, "", 0, 0},
+		{"ten", "v=spf1 " + many(10) + "-all", "", outsideV4, SPFFail, "", 10, 0},
+		{"eleven", "v=spf1 " + many(11) + "-all", "", outsideV4, SPFPermerror, CodeSPFTooManyLookups, 11, 0},
+		{"nine and a redirect", "v=spf1 " + many(9) + "redirect=d1.example", "v=spf1 -all", outsideV4, SPFFail, "", 10, 0},
+		{"nine and a redirect to one more", "v=spf1 " + many(9) + "redirect=d1.example", "v=spf1 a -all", outsideV4, SPFPermerror, CodeSPFTooManyLookups, 11, 0},
+		{"redirect behind all is free", "v=spf1 " + many(10) + "-all redirect=d1.example", "v=spf1 a -all", outsideV4, SPFFail, "", 10, 0},
+		{"exp is free", "v=spf1 " + many(10) + "-all exp=h1.example.org", "", outsideV4, SPFFail, "", 10, 0},
+		{"the same twice counts twice", "v=spf1 a:h.example.org a:h.example.org -all", "", outsideV4, SPFFail, "", 2, 0},
+		{"the macro p counts once", "v=spf1 exists:%{p}.x.example exists:%{p}.h.example -all", "", outsideV4, SPFPermerror, CodeSPFVoidLookups, 3, 3},
+		{"exchanges are not terms", "v=spf1 mx:m.example -all", "", outsideV4, SPFFail, "", 1, 0},
+		{"eleven exchanges", "v=spf1 mx:many.example -all", "", insideV4, SPFPermerror, CodeSPFTooManyLookups, 1, 0},
+		{"two void", "v=spf1 a:x.example a:y.example -all", "", outsideV4, SPFFail, "", 2, 2},
+		{"three void", "v=spf1 a:x.example mx:y.example exists:z.example -all", "", outsideV4, SPFPermerror, CodeSPFVoidLookups, 3, 3},
+		{"void in an include counts", "v=spf1 a:x.example include:d1.example -all", "v=spf1 a:y.example a:z.example -all", outsideV4, SPFPermerror, CodeSPFVoidLookups, 4, 3},
+		{"one family is void for the other", "v=spf1 a:h.example.org -all", "", outsideV6, SPFFail, "", 1, 1},
+		{"include into itself", "v=spf1 include:d0.example -all", "", outsideV4, SPFPermerror, CodeSPFTooManyLookups, 11, 0},
+		{"dead include", "v=spf1 include:x.example -all", "", outsideV4, SPFPermerror, CodeSPFIncludeBroken, 1, 0},
+		{"include with a wrong record", "v=spf1 include:d1.example -all", "v=spf1 foo -all", outsideV4, SPFPermerror, CodeSPFSyntax, 1, 0},
+		{"capitals", "V=SPF1 A:H.EXAMPLE.ORG -ALL", "", insideV4, SPFPass, "", 1, 0},
+	} {
+		w := &world{txt: map[string][]string{"d0.example": {tt.record}, "d1.example": {tt.other}}, hosts: hosts, mx: map[string][]string{
+			"m.example": {"h1.example.org", "h2.example.org", "gone.example.org"}, "many.example": strings.Fields(strings.ReplaceAll(many(11), "a:", "")),
+		}}
+		ev := EvaluateSPF(t.Context(), w, SPFQuery{IP: netip.MustParseAddr(tt.ip), Domain: "d0.example", Sender: "u@d0.example", HELO: "helo.example"})
+		if ev.Result != tt.result || ev.Code != tt.code || ev.Lookups != tt.lookups || ev.Voids != tt.voids {
+			t.Errorf("%s: %s %s, %d look-ups, %d void (%s); want %s %s, %d, %d", tt.title, ev.Result, ev.Code, ev.Lookups, ev.Voids, ev.Problem, tt.result, tt.code, tt.lookups, tt.voids)
+		}
+	}
+}

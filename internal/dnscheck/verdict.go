@@ -40,6 +40,9 @@ type Verdict struct {
 	SPF      SPFVerdict    `json:"spf"`
 	DKIM     []DKIMVerdict `json:"dkim"` // never nil; one for each signature
 	DMARC    DMARCVerdict  `json:"dmarc"`
+	// Bounces tells whether what comes back has somewhere to go: an MX or an address at the
+	// reverse-path's domain. Many receivers refuse mail where it has not.
+	Bounces bool `json:"bounces"`
 	// Breaks lists what changes when one record disappears; never nil.
 	Breaks []Consequence `json:"breaks"`
 }
@@ -165,7 +168,24 @@ func judgeMessage(ctx context.Context, ask lookups, m Message) Verdict {
 		}
 	}
 	v.DMARC = dmarc
+	v.Bounces = receives(ctx, ask, m.MailFrom)
 	return v
+}
+
+// receives tells whether mail for a domain has somewhere to go, as far as is known.
+func receives(ctx context.Context, ask lookups, domain Name) bool {
+	a := ask(ctx, question{domain.s, dns.TypeMX})
+	if !a.told() {
+		return true
+	}
+	if len(a.records) == 0 { // RFC 5321, section 5.1: its address stands in
+		_, err := ask.LookupNetIP(ctx, "ip", domain.s)
+		return !notFound(err)
+	}
+	return slices.ContainsFunc(a.records, func(rr dns.RR) bool {
+		mx, ok := rr.(*dns.MX)
+		return ok && bare(mx.Mx) != ""
+	})
 }
 
 // senderSPF evaluates SPF for the sender that the message names or implies.
@@ -356,6 +376,9 @@ func difference(was, is Verdict) string {
 		parts = append(parts, "DMARC still passes, by "+strings.ToUpper(strings.Join(is.DMARC.By, " and ")))
 	case !slices.Equal(was.DMARC.By, is.DMARC.By):
 		parts = append(parts, "DMARC no longer rests on "+strings.ToUpper(strings.Join(was.DMARC.By, " and ")))
+	}
+	if was.Bounces && !is.Bounces {
+		parts = append(parts, "bounces have nowhere to go, and some receivers refuse such mail")
 	}
 	if len(parts) == 0 {
 		return ""

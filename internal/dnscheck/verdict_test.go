@@ -2,6 +2,7 @@ package dnscheck
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -137,4 +138,30 @@ func TestVerdictOfSilenceIsTemporary(t *testing.T) {
 	if v := Judge(m, Seen{}); v.SPF.Result != SPFTemperror || v.DMARC.Result != resultTemperror {
 		t.Errorf("nothing seen: %+v", v)
 	}
+}
+
+func TestVerdictIsAFunctionOfWhatWasSeen(t *testing.T) {
+	org := mustName(t, "example.org")
+	m := Message{From: org, MailFrom: mustName(t, "bounce.example.org")}
+	inLab(t, `bounce.example.org. TXT "v=spf1 a:h.example.org exists:%{i}.%{l}.example.net -all"
+h.example.org. A 192.0.2.1
+bounce.example.org. MX 10 mx.example.net.
+_dmarc.example.org. TXT "v=DMARC1; p=reject; aspf=r"`, 2, func(t *testing.T, l *lab) {
+		c := newChecker(t, l, 2)
+		seen := c.Look(t.Context(), m)
+		first := Judge(m, seen)
+		p := c.Posture(t.Context(), m)
+		if !reflect.DeepEqual(first, Judge(m, seen)) || !reflect.DeepEqual(first, p.Verdict) {
+			t.Errorf("%+v, then %+v, then %+v", first, Judge(m, seen), p.Verdict)
+		}
+		if first.DMARC.Result != resultPass || !first.Bounces {
+			t.Errorf("%+v", first)
+		}
+		if notes := strings.Join(p.SPF.Notes, " "); p.SPF.Name != m.MailFrom || !strings.Contains(notes, "the SPF record of example.org does not matter") {
+			t.Errorf("%s: %q", p.SPF.Name, notes)
+		}
+		if lines := breaks(first); !slices.Contains(lines, "bounce.example.org MX: Bounces have nowhere to go, and some receivers refuse such mail.") {
+			t.Errorf("%q", lines)
+		}
+	})
 }
