@@ -129,6 +129,7 @@ func (r *run) zoneOf(ctx context.Context, name string) *zone {
 
 func (r *run) findZone(ctx context.Context, start string) *zone {
 	z := &zone{apex: start, width: unlimited}
+	var doubtful *zone // named by too few resolvers
 	for n := start; n != ""; {
 		q := question{n, dns.TypeNS}
 		got := r.poll(ctx, q, false)
@@ -141,7 +142,14 @@ func (r *run) findZone(ctx context.Context, start string) *zone {
 		if len(hosts) > 0 {
 			z.apex, z.lost = n, ""
 			r.findServers(ctx, z, hosts, nil)
-			return z
+			if slices.ContainsFunc(z.servers, func(s nameserver) bool { return s.counted }) || z.nowhere || len(z.refused) > 0 {
+				return z
+			}
+			// The resolvers do not agree. The parent, on whose servers they may, knows as well.
+			doubtful = cmp.Or(doubtful, z)
+			z = &zone{apex: n, width: unlimited, bogus: z.bogus}
+			_, n, _ = strings.Cut(n, ".")
+			continue
 		}
 		switch {
 		case negative >= r.voices() && negative >= failed:
@@ -154,11 +162,11 @@ func (r *run) findZone(ctx context.Context, start string) *zone {
 			z.lost = cmp.Or(z.lost, worstOf(got))
 		default:
 			z.lost = worstOf(got)
-			return z
+			return cmp.Or(doubtful, z)
 		}
 		_, n, _ = strings.Cut(n, ".")
 	}
-	return z
+	return cmp.Or(doubtful, z)
 }
 
 // countHosts counts how many resolvers name each server, how many say that there are none,
@@ -230,7 +238,14 @@ func (r *run) findServers(ctx context.Context, z *zone, hosts map[string]int, gl
 		wg.Go(func() { found[i], none[i] = r.addresses(ctx, host) })
 	}
 	wg.Wait()
-	z.nowhere = len(asked) > 0 && !slices.Contains(none, false)
+	for i, host := range asked {
+		if hosts[host] >= need { // what a minority says of servers that do not exist is no absence
+			z.nowhere = none[i]
+			if !none[i] {
+				break
+			}
+		}
+	}
 	var rounds [][]nameserver // the first address of each host, then the second, ...
 	for i, host := range asked {
 		var addrs []netip.Addr
@@ -243,7 +258,9 @@ func (r *run) findServers(ctx context.Context, z *zone, hosts map[string]int, gl
 		for _, addr := range addrs {
 			sure = sure || found[i][addr] >= need
 			if !r.mayDial(addr) {
-				z.refused = append(z.refused, fmt.Sprintf("%s (%s)", host, addr))
+				if hosts[host] >= need && found[i][addr] >= need {
+					z.refused = append(z.refused, fmt.Sprintf("%s (%s)", host, addr))
+				}
 				continue
 			}
 			if n == len(rounds) {
@@ -502,6 +519,9 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 		}
 		for _, a := range t.rows {
 			a.chain = slices.Concat(chain, a.chain)
+			if len(a.chain) > maxChain {
+				a.result, a.records, a.next = SawLoop, nil, ""
+			}
 			a.path = a.path + " through " + target
 			a.width = min(a.width, width)
 			a.detail = strings.TrimPrefix(a.detail+"; at the end of CNAME "+cut(strings.Join(chain, " ")), "; ")

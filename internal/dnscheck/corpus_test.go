@@ -180,7 +180,7 @@ func (s *scene) zoneText(lines []string) string {
 			minimum = f[3]
 		}
 		fmt.Fprintf(&b, "%s. 3600 SOA %s. hostmaster.%s. %s 3600 600 86400 %s\n", f[1], s.hosts(f[1])[0], f[1], serial, minimum)
-		own := strings.Contains(strings.Join(lines, "\n"), f[1]+". NS ")
+		own := slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, f[1]+". NS ") })
 		for _, host := range s.hosts(f[1]) {
 			if !own {
 				fmt.Fprintf(&b, "%s. 3600 NS %s.\n", f[1], host)
