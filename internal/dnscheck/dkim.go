@@ -19,6 +19,9 @@ const (
 	goodRSABits = 2048
 )
 
+// errWeakKey is a key that is right and refused all the same.
+var errWeakKey = errors.New("the RSA key is too short")
+
 // DKIMKey is a key record that has been read (RFC 6376, section 3.6.1; RFC 8463 for Ed25519).
 type DKIMKey struct {
 	Type    string `json:"type"`            // rsa or ed25519
@@ -99,7 +102,7 @@ func ParseDKIMKey(record string) (DKIMKey, error) {
 		k.public, k.Bits = key, key.N.BitLen()
 		switch {
 		case k.Bits < minRSABits:
-			return k, fmt.Errorf("the RSA key has %d bits, and verifiers refuse less than %d", k.Bits, minRSABits)
+			return k, fmt.Errorf("%w: it has %d bits, and verifiers refuse less than %d", errWeakKey, k.Bits, minRSABits)
 		case k.Bits < goodRSABits:
 			note("the RSA key has %d bits, which is weak: use %d", k.Bits, goodRSABits)
 		}
@@ -145,6 +148,9 @@ func (k DKIMKey) Same(other DKIMKey) bool {
 // that verifiers take, and holds the same key.
 func servesAs(want, found string) bool {
 	w, err := ParseDKIMKey(want)
+	if errors.Is(err, errWeakKey) {
+		return false
+	}
 	if err != nil {
 		// Not for us to judge: all that can be wanted is the same text.
 		a, b := keyTags(want), keyTags(found)
@@ -152,6 +158,29 @@ func servesAs(want, found string) bool {
 	}
 	f, err := ParseDKIMKey(found)
 	return err == nil && w.Same(f)
+}
+
+// keyProblem says why verifiers cannot use the key that was found; empty where they can, or
+// where it is just another one.
+func keyProblem(found []string) string {
+	keys := dkimKeys(found)
+	if len(keys) != 1 {
+		return ""
+	}
+	if _, err := ParseDKIMKey(keys[0]); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// keyAdvice says what is weak about a key that matches.
+func keyAdvice(rec Record, found []string) string {
+	for _, v := range dkimKeys(found) {
+		if k, err := ParseDKIMKey(v); err == nil && len(k.Notes) > 0 {
+			return fmt.Sprintf("The key at %s is the right one, but %s.", rec.Name, strings.Join(k.Notes, "; "))
+		}
+	}
+	return ""
 }
 
 // dkimKeys selects what looks like key records among the TXT records of a selector.

@@ -119,6 +119,21 @@ func TestAPublishedKeyMustServeVerifiers(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tt.published, f.Code, tt.code)
 		}
 	}
+	for value, advice := range map[string]string{
+		"v=DKIM1; t=y; p=" + key:                        "only tests DKIM",
+		"v=DKIM1; p=" + spki(t, publicRSA(1024)):        "which is weak: use 2048",
+		"v=DKIM1; p=" + spki(t, publicRSA(2048)) + "; ": "",
+	} {
+		rec.Value = value
+		f := checkOne(t, "example.org", "s1._domainkey.example.org. TXT "+zoneStrings(value), rec)
+		if f.Outcome != Match || !strings.Contains(f.Fix, advice) || (f.Fix == "") != (advice == "") {
+			t.Errorf("%s: %s %s", value, f.Code, f.Fix)
+		}
+	}
+	rec.Value = "v=DKIM1; p=" + spki(t, publicRSA(768))
+	if f := checkOne(t, "example.org", "s1._domainkey.example.org. TXT "+zoneStrings(rec.Value), rec); f.Code != CodeDKIMKeyMismatch || !strings.Contains(f.Fix, "it has 768 bits") {
+		t.Errorf("a key that verifiers refuse: %s %s", f.Code, f.Fix)
+	}
 }
 
 func TestSelectorsAreJudgedWithoutKnowingTheKey(t *testing.T) {

@@ -83,6 +83,8 @@ func explainMatch(rec Record, v verdict) string {
 		return fmt.Sprintf("Nothing to do: the record at %s is right, and the key that it refers to is not in order on our side.", rec.Name)
 	case v.code == CodeTargetMissing:
 		return fmt.Sprintf("Nothing to do: the record at %s is right, and what it refers to is missing on our side.", rec.Name)
+	case rec.Purpose == DKIM && rec.Type == TXT:
+		return keyAdvice(rec, v.why.found)
 	case v.why.hint != "":
 		return fmt.Sprintf("The SPF record at %s authorises this mail, but it %s, which makes other mail fail: shorten it.", rec.Name, v.why.hint)
 	}
@@ -171,6 +173,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeDKIMMultipleKeys:
 		return fmt.Sprintf("%s has %d DKIM keys, and receivers may take any: keep only %s", name, len(op.found), quoteOurs(rec.Expected()))
 	case CodeDKIMKeyMismatch:
+		if problem := keyProblem(op.found); problem != "" {
+			return fmt.Sprintf("verifiers cannot use the key at %s (%s): replace %s, publish %s", name, problem, found(op), demand(rec, domain))
+		}
 		return fmt.Sprintf("%s holds another DKIM key: replace %s, publish %s", name, found(op), demand(rec, domain))
 	default:
 		if rec.isSPF() {

@@ -327,6 +327,14 @@ func (r *SPFReport) remark(record string) {
 			r.note("%s finds nothing, and such look-ups are limited to %d: remove it.", quote(n.Term), maxSPFVoids)
 		}
 	})
+	only := map[string]int{}
+	walkSPF(r.Tree, func(n *SPFNode) { only[n.alone]++ })
+	if r.Voids <= maxSPFVoids && r.Voids+only["4"] > maxSPFVoids {
+		r.note("%d names have no IPv6 address, which strict receivers count as found nothing for senders on IPv6, with a limit of %d.", only["4"], maxSPFVoids)
+	}
+	if r.Voids <= maxSPFVoids && r.Voids+only["6"] > maxSPFVoids {
+		r.note("%d names have no IPv4 address, which strict receivers count as found nothing for senders on IPv4, with a limit of %d.", only["6"], maxSPFVoids)
+	}
 	if r.Lookups == maxSPFLookups || r.Lookups == maxSPFLookups-1 {
 		r.note("%d of %d DNS look-ups are used, so the next provider may be one too many.", r.Lookups, maxSPFLookups)
 	}

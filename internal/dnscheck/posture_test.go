@@ -56,6 +56,7 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"ptr", apex("v=spf1 ptr ~all"), CodeMatch, 1, "", "should not be used"},
 		{"one left", apex("v=spf1"+strings.Join(strings.Fields(many.String())[:9], " ")+" ~all") + hosts.String(), CodeSPFMissing, 0, "", ""}, // no blank behind the version
 		{"nearly full", apex("v=spf1 "+strings.Join(strings.Fields(many.String())[:9], " ")+" ~all") + hosts.String(), CodeMatch, 9, "", "one too many"},
+		{"nearly full, for IPv6", apex("v=spf1 "+strings.Join(strings.Fields(many.String())[:3], " ")+" ~all") + hosts.String(), CodeMatch, 3, "", "3 names have no IPv6 address"},
 		{"circle of CNAMEs", "example.org. CNAME example.org.", CodeCNAMELoop, 0, "circle", ""},
 	} {
 		r := postureOf(t, tt.zone, nil).SPF

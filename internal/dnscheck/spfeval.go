@@ -70,6 +70,10 @@ type SPFNode struct {
 	// Note says what makes no difference to the result, or only to some mail.
 	Note  string     `json:"note,omitzero"`
 	Terms []*SPFNode `json:"terms,omitempty"`
+
+	// alone is the family of addresses that the name of an "a" has alone, "4" or "6", as far
+	// as a survey saw: for clients of the other it is void.
+	alone string
 }
 
 // EvaluateSPF is check_host() of RFC 7208, limits included. It asks the DNS for no more than
@@ -458,6 +462,16 @@ func (e *spfEval) addresses(ctx context.Context, n *SPFNode, network, name strin
 		return nil, e.void(n, name)
 	case err != nil:
 		return nil, e.silent(n, name, "address", err)
+	}
+	if network == "ip" {
+		v4 := slices.ContainsFunc(addrs, netip.Addr.Is4)
+		v6 := slices.ContainsFunc(addrs, netip.Addr.Is6)
+		switch {
+		case !v6:
+			n.alone = "4"
+		case !v4:
+			n.alone = "6"
+		}
 	}
 	return addrs, ""
 }
