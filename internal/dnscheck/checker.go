@@ -275,8 +275,21 @@ func (r *run) organization() Name {
 // trail asks the authoritative servers of a name until one answers; the resolvers where
 // none can be reached.
 func (r *run) trail(ctx context.Context, q question) answer {
-	return once(r, flightKey{q, "trail"}, func() answer {
-		if !r.mayAsk(1) {
+	a := r.source(ctx, q)
+	if a.told() || a.result == SawLimit || slices.ContainsFunc(r.list, func(rec Record) bool { return rec.Name.s == q.name }) {
+		return a // a name that may be pending is not asked of resolvers, whatever the type
+	}
+	return r.firstResolver(ctx, q)
+}
+
+// source is trail without resolvers: for what may not be there yet, like the keys behind our
+// own targets, so that no cache learns that it is missing.
+func (r *run) source(ctx context.Context, q question) answer {
+	return once(r, flightKey{q, "source"}, func() answer {
+		switch {
+		case !r.authoritative:
+			return answer{result: SawTimeout}
+		case !r.mayAsk(1):
 			return answer{result: SawLimit}
 		}
 		s := r.survey(ctx, q, asking{})
@@ -288,7 +301,7 @@ func (r *run) trail(ctx context.Context, q question) answer {
 		if len(s.rows) == 0 && (s.zone.absent != "" || s.zone.nowhere) {
 			return answer{result: SawNXDOMAIN}
 		}
-		return r.firstResolver(ctx, q)
+		return answer{result: SawTimeout}
 	})
 }
 

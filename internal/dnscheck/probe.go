@@ -160,7 +160,7 @@ func (r *run) replacements(rec Record, q question) []suspicion {
 		address := func(ctx context.Context, a answer, op opinion) (opinion, bool) {
 			op.code = CodeCNAMEFlattened
 			// A target that is itself behind a proxy gives a proxy's addresses when flattened.
-			if proxied(a.records) && !same(a.values(), r.trail(ctx, question{bare(rec.Value), a.records[0].Header().Rrtype}).values()) {
+			if proxied(a.records) && !same(a.values(), r.source(ctx, question{bare(rec.Value), a.records[0].Header().Rrtype}).values()) {
 				op.code = CodeCNAMEProxied
 			}
 			return op, true
@@ -198,7 +198,7 @@ func words(s string) string { return strings.NewReplacer(`"`, " ", "'", " ").Rep
 // sameKey tells whether the DKIM key in an answer is the one behind our target: then the
 // server followed the CNAME itself and shows only where it led.
 func (r *run) sameKey(ctx context.Context, a answer, target string) bool {
-	behind := r.trail(ctx, question{target, dns.TypeTXT})
+	behind := r.source(ctx, question{target, dns.TypeTXT})
 	for _, v := range a.values() {
 		p := keyTags(v)["p"]
 		if p == "" {
@@ -326,7 +326,7 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 		return opinion{}, false
 	}
 	// One server of the name is asked for another type: it must answer with the CNAME.
-	a := r.trail(ctx, question{rec.Name.s, dns.TypeTXT})
+	a := r.source(ctx, question{rec.Name.s, dns.TypeTXT})
 	if a.result == SawAnswer && len(a.chain) == 0 && a.host != "" {
 		op := opinion{told: true, code: CodeCNAMEWithOtherData}
 		for _, v := range a.values() {
