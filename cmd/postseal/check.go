@@ -57,8 +57,18 @@ const (
 // for resolvers at home.
 const atOnce = 8
 
-// Run decides which of the two checks is wanted.
+// Run is the command. An interrupt must not look like a check without findings.
 func (c *checkCmd) Run(s *streams) error {
+	err := c.check(s)
+	if s.ctx.Err() != nil {
+		fmt.Fprintln(s.errOut, "postseal: interrupted, not everything was looked at")
+		return ended(exitUnknown)
+	}
+	return err
+}
+
+// check decides which of the two checks is wanted.
+func (c *checkCmd) check(s *streams) error {
 	checker, err := c.checker(s)
 	if err != nil {
 		return err

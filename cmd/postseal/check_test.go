@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -210,6 +211,20 @@ func TestCheckOfManyDomainsKeepsTheirOrder(t *testing.T) {
 	}
 	if want := []string{"example.org", "broken.example", "example.net"}; !slices.Equal(names, want) {
 		t.Errorf("%q, want %q", names, want)
+	}
+}
+
+func TestInterruptedCheckIsNoSuccess(t *testing.T) {
+	s := dnstest.Serve(t, checkZone+otherZone)
+	s.Fail("", "", dnstest.Drop)
+	for _, args := range [][]string{{"example.org"}, {"example.org", "example.net", "--json"}, {"--records", checkFile(t, fmt.Sprintf(checkRecords, "x"))}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		var out, errOut bytes.Buffer
+		code := run(ctx, append([]string{"check", "--resolver", s.Addr(), "--mode", "resolver"}, args...), nil, strings.NewReader(""), &out, &errOut)
+		cancel()
+		if code != exitUnknown || out.Len() > 0 || !strings.Contains(errOut.String(), "interrupted") {
+			t.Errorf("%q: ended with %d: %s%s", args, code, &out, &errOut)
+		}
 	}
 }
 

@@ -173,8 +173,8 @@ func (w wireRecord) record() (r dnscheck.Record, wrong []string) {
 		switch {
 		case r.Type != dnscheck.MX:
 			bad("priority", "is for MX only")
-		case *w.Priority < 0 || *w.Priority > 65535:
-			bad("priority", "is %d: it is a number from 0 to 65535", *w.Priority)
+		case *w.Priority < 1 || *w.Priority > 65535: // zero stands for the default
+			bad("priority", "is %d: it is a number from 1 to 65535", *w.Priority)
 		}
 		r.Priority = *w.Priority
 	}
