@@ -546,13 +546,13 @@ func messageMacros(spec string) string {
 	if err != nil {
 		return ""
 	}
-	letters := ""
+	var letters []byte
 	for _, p := range parts {
 		if p.letter != 0 && strings.IndexByte("slipvh", p.letter) >= 0 {
-			letters += string(rune(p.letter))
+			letters = append(letters, p.letter)
 		}
 	}
-	return letters
+	return string(letters)
 }
 
 // fitName drops the trailing dot, and labels from the left until the name can be asked for

@@ -56,7 +56,7 @@ func ParseSPF(record string) (SPFRecord, error) {
 	if !isSPF(record) {
 		return r, fmt.Errorf("%s does not begin with %q and a blank", quote(record), spfVersion)
 	}
-	for _, text := range strings.Split(record[len(spfVersion):], " ") {
+	for text := range strings.SplitSeq(record[len(spfVersion):], " ") {
 		if text == "" {
 			continue
 		}
