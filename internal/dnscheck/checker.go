@@ -385,10 +385,15 @@ func (r *run) check(ctx context.Context, rec Record) Finding {
 	if v.retry > 0 {
 		f.RetryAt = time.Now().Add(v.retry).UTC().Truncate(time.Second)
 	}
-	if v.outcome == Unknown && v.why.told && !v.why.match && v.code != CodeNegativeCached && v.code != CodeCachedOld {
+	if v.outcome == Unknown && v.why.told && !v.why.match && v.why.code != v.code && v.code != CodeNegativeCached && v.code != CodeCachedOld {
 		f.Presumed = v.why.code
 	}
 	f.WaitingHelps = v.outcome == Unknown || v.waiting || v.retry > 0 && waitable(v.code)
+	// The form that an owner types into belongs to the zone that holds the name, unless that
+	// is above the domain as a whole.
+	if v.zone != nil && within(rec.Name.s, v.zone.apex) && within(v.zone.apex, r.organization().s) {
+		v.why.zone = Name{v.zone.apex}
+	}
 	f.Fix = explain(rec, r.domain, v, f.RetryAt)
 	return f
 }

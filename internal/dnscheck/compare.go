@@ -17,6 +17,7 @@ type opinion struct {
 	via   []string // names that a CNAME chain led through
 	// where is another name at which the record was found; zero for the record's own.
 	where Name
+	zone  Name   // that the owner edits, where known
 	hint  string // what the sentence of the code needs: an SPF record to publish, a zone
 }
 
@@ -44,7 +45,37 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 	default:
 		code = compareText(rec, ours, found)
 	}
+	if code != CodeMatch {
+		found = culpritFirst(rec, ours, domain, code, found)
+	}
 	return opinion{told: true, match: code == CodeMatch, code: code, found: found, via: a.chain}
+}
+
+// culpritFirst puts the values that a code is about in front, as sentences quote the first.
+func culpritFirst(rec Record, ours []Record, domain Name, code Code, found []string) []string {
+	if len(found) < 2 {
+		return found
+	}
+	guilty := func(v string) bool {
+		switch {
+		case rec.Type == CNAME:
+			return compareTarget(rec, ours, domain, []string{v}) == code
+		case rec.Type == MX:
+			_, host, _ := strings.Cut(v, " ")
+			return bare(host) != bare(rec.Value) && (code != CodeTargetDoubled || targetCode(rec, domain, host) == code)
+		default:
+			return compareText(rec, ours, []string{v}) == code
+		}
+	}
+	var front, back []string
+	for _, v := range found {
+		if guilty(v) {
+			front = append(front, v)
+		} else {
+			back = append(back, v)
+		}
+	}
+	return append(front, back...)
 }
 
 // absence tells NXDOMAIN and NODATA from a name that is a CNAME and therefore can hold

@@ -72,6 +72,8 @@ func presentation(rr dns.RR) string {
 	switch rr := rr.(type) {
 	case *dns.TXT:
 		return unescape(strings.Join(rr.Txt, ""))
+	case *dns.SPF:
+		return unescape(strings.Join(rr.Txt, ""))
 	case *dns.CNAME:
 		return absolute(rr.Target)
 	case *dns.MX:
