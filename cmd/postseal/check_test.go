@@ -251,7 +251,7 @@ func TestRecordsFindTheirDomain(t *testing.T) {
 
 // Whatever a file holds, it is read or refused in words that can be shown.
 func FuzzCheckInput(f *testing.F) {
-	f.Add([]byte(fmt.Sprintf(checkRecords, "x")))
+	f.Add(fmt.Appendf(nil, checkRecords, "x"))
 	f.Add([]byte(`[{"purpose":1},{"priority":1e99},[],null]`))
 	f.Add([]byte("example.org\nb\u00fccher.example\n#\nco.uk\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
