@@ -66,6 +66,11 @@ type CheckerConfig struct {
 	// None is trusted by itself, not at a loopback address either: forwarders hand on what
 	// somebody else claims.
 	TrustAD []string
+	// LookInside asks resolvers for what no name server has, to find internal views of a zone.
+	// The questions are put without recursion and leave nothing in caches of resolvers that
+	// keep to the rules; those that do not would remember that the record is missing. So it is
+	// for people who look once, not for a server that waits for records.
+	LookInside bool
 	// MaxQuestions bounds the questions of one check in authoritative mode; 0 means 3000.
 	MaxQuestions int
 	// ZoneRate and ZoneBurst bound the questions a second to the servers of one zone over all
@@ -83,6 +88,7 @@ type Checker struct {
 	authoritative bool
 	addressMap    map[netip.Addr]string
 	allowPrivate  bool
+	lookInside    bool
 	trustAD       map[string]bool
 	maxQuestions  int
 	zones         throttle
@@ -97,7 +103,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 	}
 	k := &Checker{
 		resolver: c.Resolver, quorum: cmp.Or(c.Quorum, defaultQuorum), timeout: c.Timeout,
-		allowPrivate: c.AllowPrivateNS, addressMap: make(map[netip.Addr]string), trustAD: make(map[string]bool),
+		allowPrivate: c.AllowPrivateNS, lookInside: c.LookInside, addressMap: make(map[netip.Addr]string), trustAD: make(map[string]bool),
 		maxQuestions: cmp.Or(c.MaxQuestions, maxQuestions),
 	}
 	k.zones.rate, k.zones.burst = float64(cmp.Or(c.ZoneRate, zoneRate)), float64(cmp.Or(c.ZoneBurst, zoneBurst))

@@ -26,6 +26,7 @@ type scene struct {
 	mode      Mode
 	quorum    int
 	private   bool
+	inside    bool
 	resolvers int
 	trusted   []string
 	servers   []sceneServer
@@ -124,6 +125,8 @@ func readScene(t testing.TB, file string) *scene {
 			s.trusted = append(s.trusted, f[1])
 		case f[0] == "allow-private":
 			s.private = true
+		case f[0] == "look-inside":
+			s.inside = true
 		case f[0] == "service":
 			s.service = append(s.service, strings.TrimSpace(strings.TrimPrefix(line, "service")))
 		case f[0] == "delegate":
@@ -369,7 +372,7 @@ func (s *scene) play(t testing.TB) []Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewChecker(CheckerConfig{Resolver: resolver, Quorum: s.quorum, Mode: s.mode, AllowPrivateNS: s.private, TrustAD: s.trusted})
+	c, err := NewChecker(CheckerConfig{Resolver: resolver, Quorum: s.quorum, Mode: s.mode, AllowPrivateNS: s.private, TrustAD: s.trusted, LookInside: s.inside})
 	if err != nil {
 		t.Fatalf("%s: %v", s.file, err)
 	}

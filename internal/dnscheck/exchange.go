@@ -177,7 +177,10 @@ type manner struct {
 	zone string
 	// unchecked asks a validating resolver for what it has not validated (RFC 4035, section 3.2.2).
 	unchecked bool
-	tries     int // 0: as configured
+	// still asks a resolver for what it has already: without RD it must not go and look (RFC
+	// 1034, section 4.3.1), so nothing gets into its cache.
+	still bool
+	tries int // 0: as configured
 }
 
 // put puts one question to one server.
@@ -278,7 +281,7 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	// AD without DO asks whether the answer was validated (RFC 6840, section 5.7) and
 	// spares us the signatures, which we would not check.
 	query.AuthenticatedData = how.zone == ""
-	query.RecursionDesired = how.zone == ""
+	query.RecursionDesired = how.zone == "" && !how.still
 	query.CheckingDisabled = how.unchecked
 	if edns {
 		query.SetEdns0(ednsSize, false)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -280,24 +281,53 @@ func (r *run) orphan(v verdict) []suspicion {
 
 // inside suspects that a resolver has a view of its own: another SOA than the name servers
 // (the serial aside, which caches may lag behind). Only such a resolver is then asked for
-// the record, as its negative cache is not that of the world.
+// the record, as its negative cache is not that of the world. The others are asked for what
+// they hold already, where that is allowed.
 func (r *run) inside(rec Record, q question, v verdict) suspicion {
 	apex := bare(v.soa.Hdr.Name)
 	return suspicion{question{apex, dns.TypeSOA}, func(ctx context.Context, _ answer) (opinion, bool) {
+		own := make(map[string]bool)
 		for _, a := range r.poll(ctx, question{apex, dns.TypeSOA}, false) {
 			for _, rr := range a.records {
-				soa, ok := rr.(*dns.SOA)
-				if !ok || len(a.chain) > 0 || bare(soa.Ns) == bare(v.soa.Ns) && bare(soa.Mbox) == bare(v.soa.Mbox) {
-					continue
+				if soa, ok := rr.(*dns.SOA); ok && len(a.chain) == 0 && (bare(soa.Ns) != bare(v.soa.Ns) || bare(soa.Mbox) != bare(v.soa.Mbox)) {
+					own[a.server] = true
 				}
-				b := once(r, flightKey{q, "inside " + a.server}, func() answer { return r.resolver.ask(ctx, a.server, q) })
-				if b.told() && r.looksRight(rec, q, b) {
-					return opinion{told: true, code: CodeSplitHorizon, hint: a.server, found: b.values()}, true
+			}
+		}
+		seen := once(r, flightKey{q, "inside"}, func() []answer {
+			return gather(ctx, len(r.resolver.servers), nil, func(ctx context.Context, i int) answer {
+				server := r.resolver.servers[i]
+				switch {
+				case own[server]:
+					return r.resolver.ask(ctx, server, q)
+				case r.lookInside:
+					return r.held(ctx, server, q)
 				}
+				return answer{server: server, result: SawLimit}
+			})
+		})
+		for _, a := range seen {
+			if a.told() && r.looksRight(rec, q, a) {
+				return opinion{told: true, code: CodeSplitHorizon, hint: a.server, found: a.values()}, true
 			}
 		}
 		return opinion{}, false
 	}}
+}
+
+// held returns what a resolver has of its own, as opposed to what it still remembers: the
+// time to live of that goes down.
+func (r *run) held(ctx context.Context, server string, q question) answer {
+	how := manner{still: true, tries: 1}
+	a := r.resolver.askAs(ctx, server, q, how)
+	if a.result != SawAnswer || !pause(ctx, 1100*time.Millisecond) {
+		return answer{server: server, result: SawLimit}
+	}
+	b := r.resolver.askAs(ctx, server, q, how)
+	if b.result != SawAnswer || b.ttl < a.ttl {
+		return answer{server: server, result: SawLimit}
+	}
+	return b
 }
 
 // located shows values together with the name they were found at.
