@@ -106,7 +106,7 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
 		return nil, err
 	}
 	config := dnscheck.CheckerConfig{
-		Resolver: resolver, Timeout: c.Timeout, Mode: dnscheck.Mode(c.Mode),
+		Resolver: resolver, Timeout: c.Timeout, Mode: dnscheck.Mode(c.Mode), LookInside: true,
 		AllowPrivateNS: c.AllowPrivateNS || slices.Contains([]string{"1", "true"}, s.getenv("POSTSEAL_ALLOW_PRIVATE_NS")),
 	}
 	if config.Mode == dnscheck.ModeResolver && len(servers) == 1 {
