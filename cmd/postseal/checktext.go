@@ -254,6 +254,9 @@ func (p *paper) verdict(v dnscheck.Verdict) {
 		text += fmt.Sprintf(", the owner asks for %s", v.DMARC.Disposition)
 	}
 	p.line(2, "DMARC  %s%s", text, because(v.DMARC.Problem))
+	if len(v.DKIM) == 0 && v.DMARC.Policy != "" {
+		p.line(2, "%s", p.dim.Render("This is by SPF alone: mail with a good signature of "+v.From.Organizational().String()+" passes in any case."))
+	}
 	if !v.Bounces {
 		p.line(2, "%s", p.doubt.Render(v.MailFrom.String()+" receives no mail, so bounces have nowhere to go."))
 	}

@@ -18,6 +18,12 @@
 //	                                  │
 //	          []Finding: outcome, code, the grid of who saw what, one sentence (fix.go)
 //
+// Beside records of ours it looks at how a domain is set up for mail at all:
+//
+//	Checker.Posture ──> SPF with the cost of each term (spfeval.go, spfmerge.go), DKIM keys
+//	                    (dkim.go), DMARC (dmarc.go), MX
+//	Message, Seen ──> Judge ──> Verdict: what receivers conclude, what breaks without each record
+//
 // The four outcomes are not two: what could not be learnt is [Unknown], and Unknown
 // must never be read as absence.
 package dnscheck

@@ -210,8 +210,12 @@ func senderSPF(ctx context.Context, ask lookups, m Message) SPFVerdict {
 	}
 	s.Sender = "listed host"
 	if ev.Code == "" && ev.Tree != nil {
-		if r, err := ParseSPF(ev.Tree.Record); err == nil && r.lists() {
+		switch r, err := ParseSPF(ev.Tree.Record); {
+		case err != nil:
+		case r.lists():
 			s.Result = SPFPass
+		default:
+			s.Problem = "the record authorises nobody"
 		}
 	}
 	return s

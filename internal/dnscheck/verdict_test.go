@@ -32,6 +32,7 @@ func TestVerdictIsWhatReceiversConclude(t *testing.T) {
 		"bounce spf": `bounce.example.org. TXT "v=spf1 include:_spf.mail.example -all"`,
 		"dmarc":      `_dmarc.example.org. TXT "v=DMARC1; p=reject; sp=quarantine"`,
 		"strict":     `_dmarc.example.org. TXT "v=DMARC1; p=reject; adkim=s; aspf=s"`,
+		"silent":     `example.org. TXT "v=spf1 -all"`,
 		"key":        "s1._domainkey.example.org. CNAME s1.dkim.mail.example.\ns1.dkim.mail.example. TXT " + zoneStrings(key),
 		"other key":  "s1._domainkey.other.example. TXT " + zoneStrings(key),
 		"revoked":    `s1._domainkey.example.org. TXT "v=DKIM1; p="`,
@@ -63,6 +64,7 @@ func TestVerdictIsWhatReceiversConclude(t *testing.T) {
 		{"one of ours", "spf, our spf, dmarc", with(func(m *Message) { m.IP, m.Signatures = netip.MustParseAddr("192.0.2.7"), nil }), "pass aligned pass spf none"},
 		{"any listed host", "spf, our spf, dmarc", Message{From: org}, "pass aligned pass spf none"},
 		{"nobody listed", "dmarc", Message{From: mustName(t, "silent.example")}, "none aligned none  none"},
+		{"nobody authorised", "silent, dmarc", Message{From: org}, "fail aligned fail  reject"},
 		{"our record missing", "spf, dmarc", with(func(m *Message) { m.Signatures = nil }), "permerror aligned fail  reject"},
 	} {
 		var zone strings.Builder
