@@ -181,6 +181,8 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 		case quoted >= 0:
 			r.Observed = []string{shown(values[quoted])}
 			r.is(CodeValueQuoted, "the SPF record at %s has quotes or blanks in front: change %s so that it begins with %s.", domain, quote(values[quoted]), spfVersion)
+		case a.result == SawNXDOMAIN:
+			r.is(CodeSPFMissing, "%s does not exist in the DNS: correct the name, or have it delegated.", domain)
 		case include.IsZero():
 			r.is(CodeSPFMissing, `%s has no SPF record: publish a TXT record there that lists who sends its mail, "v=spf1 -all" if nobody does.`, domain)
 		default:

@@ -37,7 +37,7 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 	}{
 		{"fine", apex("v=spf1 ip4:192.0.2.1 -all"), CodeMatch, 0, "", ""},
 		{"nobody", apex("v=spf1 -all"), CodeMatch, 0, "", ""},
-		{"none", "", CodeSPFMissing, 0, "publish a TXT record", ""},
+		{"none", "example.org. A 192.0.2.1", CodeSPFMissing, 0, "publish a TXT record", ""},
 		{"two", apex("v=spf1 a -all") + apex("v=spf1 mx -all"), CodeSPFMultiple, 0, `replace them by "v=spf1 a mx -all"`, ""},
 		{"typed quotes", apex(`\"v=spf1 -all\"`), CodeValueQuoted, 0, "begins with v=spf1", ""},
 		{"syntax", apex("v=spf1 ipv4:192.0.2.1 -all"), CodeSPFSyntax, 0, "write ip4:192.0.2.1", ""},
@@ -157,6 +157,13 @@ func TestPostureOfTheRest(t *testing.T) {
 				t.Errorf("%s: %+v", tt.title, r)
 			}
 		}
+	}
+}
+
+func TestPostureOfNoDomainSaysSo(t *testing.T) {
+	r := postureOf(t, "", func(m *Message) { m.From = mustName(t, "gone.example.org") }).SPF
+	if r.Code != CodeSPFMissing || !strings.Contains(r.Fix, "gone.example.org does not exist in the DNS") {
+		t.Errorf("%s: %s", r.Code, r.Fix)
 	}
 }
 
