@@ -124,7 +124,35 @@ func (r *run) zoneOf(ctx context.Context, name string) *zone {
 	if start == "" {
 		start = name
 	}
-	return once(r, flightKey{question{start, dns.TypeNS}, "zone"}, func() *zone { return r.findZone(ctx, start) })
+	return once(r, flightKey{question{start, dns.TypeNS}, "zone"}, func() *zone {
+		z := r.findZone(ctx, start)
+		if len(z.servers) > 0 || z.nowhere || len(z.refused) > 0 || !within(r.domain.s, start) {
+			return z
+		}
+		// Nobody is known for the domain or above, as in laboratories that have no root. What is
+		// asked below now cannot get a negative answer into caches that have not failed before.
+		for _, below := range between(start, r.domain.s) {
+			hosts, _, _ := countHosts(r.poll(ctx, question{below, dns.TypeNS}, false))
+			if len(hosts) == 0 {
+				continue
+			}
+			child := &zone{apex: below, width: unlimited}
+			if r.findServers(ctx, child, hosts, nil); len(child.servers) > 0 || child.nowhere || len(child.refused) > 0 {
+				return child
+			}
+		}
+		return z
+	})
+}
+
+// between lists the names below an ancestor down to a name, the highest first.
+func between(ancestor, name string) []string {
+	var list []string
+	for n := name; n != ancestor && within(n, ancestor) && len(list) < maxCuts; _, n, _ = strings.Cut(n, ".") {
+		list = append(list, n)
+	}
+	slices.Reverse(list)
+	return list
 }
 
 func (r *run) findZone(ctx context.Context, start string) *zone {

@@ -457,3 +457,57 @@ func TestAuthoritativeCheckIsBoundedInTime(t *testing.T) {
 		})
 	}
 }
+
+// A laboratory without root and top level: the resolvers know one zone, and fail for all
+// that is above it.
+func TestZoneIsFoundWhereNothingAboveItIs(t *testing.T) {
+	for _, fault := range []dnstest.Fault{dnstest.Servfail, dnstest.NXDomain, dnstest.Drop} {
+		synctest.Test(t, func(t *testing.T) {
+			zone := "news.example.org. SOA ns1.news.example.org. h.example.org. 1 2 3 4 60\nnews.example.org. NS ns1.news.example.org.\nnews.example.org. NS ns2.news.example.org.\n" +
+				"ns1.news.example.org. A 192.0.2.11\nns2.news.example.org. A 192.0.2.12\n_postseal.news.example.org. TXT \"" + token + `"`
+			w := newGlobe(t, 0)
+			for _, addr := range []string{"192.0.2.11:53", "192.0.2.12:53"} {
+				w.network[addr] = dnstest.New(t, zone, dnstest.Authority())
+			}
+			for i := range 2 {
+				s := dnstest.New(t, zone)
+				s.Fail("example.org", "", fault)
+				s.Fail("org", "", fault)
+				w.network[fmt.Sprintf("203.0.113.%d:53", i+1)] = s
+				w.resolvers = append(w.resolvers, s)
+			}
+			f := w.checker(t, nil).Check(t.Context(), mustName(t, "news.example.org"), []Record{ownership(t, "news.example.org"), dkim(t, "news.example.org")})
+			if f[0].Outcome != Match || f[0].Seen[0].Role != RoleAuthoritative || f[1].Code != CodeNXDOMAIN {
+				t.Errorf("%s %s, %s %s; %+v", f[0].Outcome, f[0].Code, f[1].Outcome, f[1].Code, f[0].Seen)
+			}
+		})
+	}
+}
+
+func TestFindingsTellWhatIsPresumed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGlobe(t, 2, "", "")
+		w.servers[1].Fail("", "", dnstest.Drop)
+		f := w.checker(t, nil).Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
+		if f.Outcome != Unknown || f.Code != CodeTimeout || f.Presumed != CodeNXDOMAIN {
+			t.Errorf("%s %s, presumed %q", f.Outcome, f.Code, f.Presumed)
+		}
+	})
+}
+
+// One resolver is enough to find the name servers, which then decide.
+func TestOneResolverFindsTheNameServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGlobe(t, 1, hasToken, hasToken)
+		f := w.checker(t, nil).Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
+		if f.Outcome != Match {
+			t.Errorf("%s %s: %s", f.Outcome, f.Code, f.Fix)
+		}
+		w.servers[0].Fail("", "", dnstest.Drop)
+		w.resolvers[0].Fail("_postseal.example.org", "", dnstest.Drop)
+		f = w.checker(t, nil).Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
+		if f.Outcome != Unknown {
+			t.Errorf("one path: %s %s: %s", f.Outcome, f.Code, f.Fix)
+		}
+	})
+}
