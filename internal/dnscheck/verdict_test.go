@@ -1,11 +1,14 @@
 package dnscheck
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/postseal/postseal/internal/dnscheck/dnstest"
 )
@@ -166,4 +169,45 @@ _dmarc.example.org. TXT "v=DMARC1; p=reject; aspf=r"`, 2, func(t *testing.T, l *
 			t.Errorf("%q", lines)
 		}
 	})
+}
+
+// A zone made to be expensive costs a bounded number of questions and little time.
+func TestHostileZonesCannotMakeVerdictsExpensive(t *testing.T) {
+	var zone strings.Builder
+	long := strings.Repeat("ip4:198.51.100.1 ", 3000)
+	text := func(name, record string) { fmt.Fprintf(&zone, "%s. TXT %s\n", name, zoneStrings(record)) }
+	apex := "v=spf1 " + long
+	for i := range 9 {
+		apex += fmt.Sprintf("include:i%d.example.net ", i)
+		text(fmt.Sprintf("i%d.example.net", i), "v=spf1 "+long+"-all")
+	}
+	text("example.org", apex+"mx:m.example.net -all")
+	for i := range 10 {
+		fmt.Fprintf(&zone, "m.example.net. MX 10 h%d.example.net.\nh%d.example.net. A 192.0.2.%d\n", i, i, i)
+	}
+	text("_dmarc.example.org", "v=DMARC1; p=reject; rua="+strings.Repeat("mailto:a@b.example,", 500))
+	inLab(t, zone.String(), 2, func(t *testing.T, l *lab) {
+		c := newChecker(t, l, 2)
+		m := Message{From: mustName(t, "example.org"), IP: netip.MustParseAddr("192.0.2.200")}
+		start := runtimeNow()
+		p := c.Posture(t.Context(), m)
+		if took := runtimeNow() - start; took > 15*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if n := len(l.servers[0].Log()); n > 2*maxFollowUps {
+			t.Errorf("%d questions", n)
+		}
+		if p.SPF.Lookups != 10 || p.Verdict.SPF.Result != SPFFail {
+			t.Errorf("%d look-ups, %+v", p.SPF.Lookups, p.Verdict.SPF)
+		}
+	})
+}
+
+// runtimeNow is time outside of the bubble: the work that was done.
+func runtimeNow() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
