@@ -170,6 +170,10 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 			}
 		}
 		p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
+		if !p.Fits {
+			r.note("the proposal needs %d of %d DNS look-ups and has %d of %d that find nothing: take out who no longer sends, dearest first: %s.",
+				p.Lookups, maxSPFLookups, p.Voids, maxSPFVoids, dearest(tree))
+		}
 		r.Proposal = p
 	}
 	switch len(records) {

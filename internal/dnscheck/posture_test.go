@@ -105,6 +105,9 @@ func TestPostureWithAnIncludeProposesARecord(t *testing.T) {
 		case r.Proposal != nil && (r.Proposal.Value != tt.proposal || r.Proposal.Fits != tt.fits):
 			t.Errorf("%s: proposal %+v, want %q, fits %t", tt.title, r.Proposal, tt.proposal, tt.fits)
 		}
+		if notes := strings.Join(r.Notes, " "); r.Proposal != nil && r.Proposal.Fits == strings.Contains(notes, "The proposal needs 1") {
+			t.Errorf("%s: notes %q", tt.title, notes)
+		}
 		if strings.HasPrefix(tt.title, "budget") != strings.Contains(strings.Join(r.Notes, " "), "too expensive") {
 			t.Errorf("%s: notes %q", tt.title, r.Notes)
 		}
