@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,12 +80,35 @@ func TestCorpusOnRealServers(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	resolvers := []string{net + ".3.1:53", net + ".3.2:53"}
+	// later.org is published on the servers that we are led to, and not yet on those that the
+	// resolvers ask; signed.org has a trust anchor that its servers know nothing of.
+	for _, line := range []string{"later.org. 3600 SOA ns1.later.org. h.later.org. 1 3600 600 86400 120", "later.org. 3600 NS ns1.later.org.", "later.org. 3600 NS ns2.later.org.",
+		"ns1.later.org. 3600 A " + net + ".2.11", "ns2.later.org. 3600 A " + net + ".2.12"} {
+		for _, host := range []string{".2.11", ".2.12", ".2.61", ".2.62"} {
+			if earth[net+host] == nil {
+				earth[net+host] = make(map[string]bool)
+			}
+			earth[net+host][line] = true
+			earth[net+host][strings.ReplaceAll(line, "later.org", "signed.org")] = true
+		}
+		if !strings.Contains(line, "SOA") {
+			earth[net+".2.2"][line] = true
+			earth[net+".2.2"][strings.ReplaceAll(line, "later.org", "signed.org")] = true
+		}
+	}
+	for _, host := range []string{".2.61", ".2.62"} {
+		earth[net+host][`_postseal.later.org. 300 TXT "`+token+`"`] = true
+	}
+	for _, host := range []string{".2.11", ".2.12"} {
+		earth[net+host][`_postseal.signed.org. 300 TXT "`+token+`"`] = true
+	}
 	for addr, lines := range earth {
 		startKnot(t, filepath.Join(dir, addr), addr, slices.Sorted(maps.Keys(lines)))
 	}
-	resolvers := []string{net + ".3.1:53", net + ".3.2:53"}
-	for _, addr := range resolvers {
-		startUnbound(t, filepath.Join(dir, addr), strings.TrimSuffix(addr, ":53"), net+".2.1")
+	for i, addr := range resolvers {
+		anchor := fmt.Sprintf("ede: %s\n    trust-anchor: \"signed.org. 3600 IN DS 12345 8 2 %s\"", []string{"yes", "no"}[i], strings.Repeat("0123456789abcdef", 4))
+		startUnbound(t, filepath.Join(dir, addr), strings.TrimSuffix(addr, ":53"), net+".2.1", anchor)
 	}
 	r, err := NewResolver(ResolverConfig{Servers: resolvers})
 	if err != nil {
@@ -109,6 +133,35 @@ func TestCorpusOnRealServers(t *testing.T) {
 			t.Errorf("%s took %s", s.file, d)
 		}
 	}
+	t.Run("bogus", func(t *testing.T) {
+		c, err := NewChecker(CheckerConfig{Resolver: r, Mode: ModeAuthoritative, AllowPrivateNS: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := c.Check(t.Context(), mustName(t, "signed.org"), []Record{ownership(t, "signed.org")})[0]
+		if f.Outcome != Unknown || f.Code != CodeDNSSECBogus || len(f.Seen) != 4 {
+			t.Errorf("%s %s: %s; %+v", f.Outcome, f.Code, f.Fix, f.Seen)
+		}
+		t.Log(f.Fix)
+	})
+	t.Run("negative cached", func(t *testing.T) {
+		rec := ownership(t, "later.org")
+		for _, addr := range resolvers {
+			if a := r.ask(t.Context(), addr, rec.question()); a.result != SawNXDOMAIN {
+				t.Fatalf("%s says %s", addr, a.result)
+			}
+		}
+		c, err := NewChecker(CheckerConfig{Resolver: r, Mode: ModeAuthoritative, AuthoritativeMap: map[netip.Addr]string{
+			netip.MustParseAddr(net + ".2.11"): net + ".2.61:53", netip.MustParseAddr(net + ".2.12"): net + ".2.62:53",
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := c.Check(t.Context(), mustName(t, "later.org"), []Record{rec})[0]
+		if left := time.Until(f.RetryAt); f.Outcome != Match || f.Code != CodeNegativeCached || left < 100*time.Second || left > 121*time.Second || !f.WaitingHelps {
+			t.Errorf("%s %s, %s left: %s; %+v", f.Outcome, f.Code, left, f.Fix, f.Seen)
+		}
+	})
 	t.Logf("%d cases on %d name servers and %d resolvers", len(played), len(earth), len(resolvers))
 	if len(played) < 150 {
 		t.Errorf("only %d cases", len(played))
@@ -187,7 +240,7 @@ func startKnot(t *testing.T, dir, addr string, lines []string) {
 	startDaemon(t, knotd, "-c", filepath.Join(dir, "knot.conf"))
 }
 
-func startUnbound(t *testing.T, dir, addr, root string) {
+func startUnbound(t *testing.T, dir, addr, root, more string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -208,11 +261,12 @@ server:
     access-control: 127.0.0.0/8 allow
     do-not-query-localhost: no
     root-hints: root.hints
-    module-config: "iterator"
+    module-config: "validator iterator"
     local-zone: "test." nodefault
+    %s
 remote-control:
     control-enable: no
-`, addr, dir))
+`, addr, dir, more))
 	startDaemon(t, unbound, "-d", "-c", filepath.Join(dir, "unbound.conf"))
 }
 
