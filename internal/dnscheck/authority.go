@@ -25,9 +25,10 @@ const (
 	maxCuts = 6
 	// maxBranches bounds the CNAME targets that the servers of one zone may name.
 	maxBranches = 2
-	// pollTries is how often a resolver is asked about name servers. One question more than
-	// usual, because everything else rests on the answer.
-	pollTries = defaultTries + 1
+	// pollTries is how often a resolver is asked about name servers, and serverTries how often
+	// a name server is asked: more than usual, in about the same time.
+	pollTries   = defaultTries + 2
+	serverTries = defaultTries + 1
 	// unlimited is the width of a zone that was found straight.
 	unlimited = math.MaxInt
 )
@@ -94,7 +95,7 @@ func (r *run) poll(ctx context.Context, q question, unchecked bool) []answer {
 			if !r.mayAskAny() {
 				return answer{server: r.resolver.servers[i], result: SawLimit}
 			}
-			return r.resolver.askAs(ctx, r.resolver.servers[i], q, manner{unchecked: unchecked, tries: max(pollTries, r.resolver.tries)})
+			return r.resolver.askAs(ctx, r.resolver.servers[i], q, manner{unchecked: unchecked, tries: max(pollTries, r.resolver.tries), haste: []int{4, 6}})
 		})
 	})
 }
@@ -572,9 +573,9 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		if mapped := r.addressMap[n.addr]; mapped != "" {
 			dial = mapped
 		}
-		how := manner{zone: z.apex}
+		how := manner{zone: z.apex, tries: max(serverTries, r.resolver.tries), haste: []int{4, 6}}
 		if r.illness(n) > 1 {
-			how.tries = 1 // it has been silent in this check already
+			how.tries, how.haste = 1, nil // it has been silent in this check already
 		}
 		a := r.resolver.put(ctx, dial, q, how)
 		r.remember(n, a)

@@ -511,3 +511,94 @@ func TestOneResolverFindsTheNameServers(t *testing.T) {
 		}
 	})
 }
+
+// lossy loses three packets of ten in each direction.
+type lossy struct {
+	net.Conn
+	rng *rand.Rand
+	mu  *sync.Mutex
+}
+
+func (l lossy) lost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rng.IntN(10) < 3
+}
+
+func (l lossy) Write(p []byte) (int, error) {
+	if l.lost() {
+		return len(p), nil
+	}
+	return l.Conn.Write(p)
+}
+
+func (l lossy) Read(p []byte) (int, error) {
+	for {
+		n, err := l.Conn.Read(p)
+		if err != nil || !l.lost() {
+			return n, err
+		}
+	}
+}
+
+// With three packets of ten lost and one resolver of three lying, a published record is
+// never called absent and an unpublished one never there; and mostly something is told.
+func TestLossOfPacketsIsNeverLossOfProof(t *testing.T) {
+	told, rounds := 0, 150
+	for seed := range rounds {
+		synctest.Test(t, func(t *testing.T) {
+			published := seed%2 == 0
+			zone := ""
+			if published {
+				zone = hasToken
+			}
+			w := newGlobe(t, 3, zone, zone, zone)
+			lie := hasToken
+			if published {
+				lie = ""
+			}
+			liar := w.resolvers[seed%3]
+			liar.Fail("_postseal.example.org", "", dnstest.Lie(lie))
+			liar.Fail("example.org", "NS", dnstest.Lie("example.org. NS evil.example.net.\nexample.org. NS evil2.example.net."))
+			liar.Fail("evil.example.net", "A", dnstest.Lie("evil.example.net. A 192.0.2.66"))
+			liar.Fail("evil2.example.net", "A", dnstest.Lie("evil2.example.net. A 192.0.2.67"))
+			for _, addr := range []string{"192.0.2.66:53", "192.0.2.67:53"} {
+				w.network[addr] = dnstest.New(t, "example.org. SOA x. y. 1 2 3 4 5\n"+lie, dnstest.Authority())
+			}
+			rng, mu := rand.New(rand.NewPCG(uint64(seed), 3)), new(sync.Mutex)
+			r, err := NewResolver(ResolverConfig{
+				Servers: []string{"203.0.113.1:53", "203.0.113.2:53", "203.0.113.3:53"},
+				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := w.dial(ctx, network, address)
+					if err != nil || network != "udp" {
+						return conn, err
+					}
+					return lossy{conn, rng, mu}, nil
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range r.servers {
+				r.spoke[s].Store(time.Now().UnixNano())
+			}
+			c, err := NewChecker(CheckerConfig{Resolver: r, Mode: ModeAuthoritative})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				f := c.Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
+				if f.Outcome != Unknown {
+					told++
+				}
+				if published && (f.Outcome == Missing || f.Outcome == Mismatch) || !published && f.Outcome == Match {
+					t.Errorf("seed %d, published %v: %s %s; %+v", seed, published, f.Outcome, f.Code, f.Seen)
+				}
+			}
+		})
+	}
+	t.Logf("%d of %d checks told something", told, 3*rounds)
+	if told < 2*rounds {
+		t.Errorf("only %d of %d checks told anything", told, 3*rounds)
+	}
+}

@@ -181,6 +181,9 @@ type manner struct {
 	// 1034, section 4.3.1), so nothing gets into its cache.
 	still bool
 	tries int // 0: as configured
+	// haste are tenths of the configured time-out for the first tries over UDP: a lost packet
+	// is noticed sooner than by waiting for what the slowest server may need.
+	haste []int
 }
 
 // put puts one question to one server.
@@ -201,14 +204,18 @@ func (r *Resolver) put(ctx context.Context, server string, q question, how manne
 		if try > 0 && !pause(ctx, rand.N(r.timeout/8+1)) {
 			break
 		}
-		m, err := r.exchange(ctx, "udp", server, q, how, edns)
-		if err == nil && m.Truncated || errors.Is(err, errMalformed) || errors.Is(err, errStray) {
-			m, err = r.exchange(ctx, "tcp", server, q, how, edns)
+		patience := r.timeout
+		if try < len(how.haste) {
+			patience = r.timeout * time.Duration(how.haste[try]) / 10
 		}
-		if err == nil && m.Rcode == dns.RcodeFormatError && edns {
+		m, err := r.exchange(ctx, "udp", server, q, how, edns, patience)
+		if err == nil && m.Truncated || errors.Is(err, errMalformed) || errors.Is(err, errStray) {
+			m, err = r.exchange(ctx, "tcp", server, q, how, edns, r.timeout)
+		}
+		if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && edns {
 			edns = false // RFC 6891, section 7: an old server that does not know OPT
-			if m, err = r.exchange(ctx, "udp", server, q, how, edns); err == nil && m.Truncated {
-				m, err = r.exchange(ctx, "tcp", server, q, how, edns)
+			if m, err = r.exchange(ctx, "udp", server, q, how, edns, r.timeout); err == nil && m.Truncated {
+				m, err = r.exchange(ctx, "tcp", server, q, how, edns, r.timeout)
 			}
 		}
 		if err == nil {
@@ -259,8 +266,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 // exchange sends one packet and waits for the one that answers it: same id, same question,
 // QR set. Everything else is skipped until the time is over. A fresh socket for each packet
 // gives a fresh source port, which together with the id makes blind spoofing hard.
-func (r *Resolver) exchange(ctx context.Context, network, server string, q question, how manner, edns bool) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+func (r *Resolver) exchange(ctx context.Context, network, server string, q question, how manner, edns bool, patience time.Duration) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := r.dial(ctx, network, server)
 	if err != nil {
