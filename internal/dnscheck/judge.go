@@ -158,11 +158,10 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	})
 	rows := slices.Clone(s.rows)
 	opinions := r.opinions(ctx, rec, q, rows)
-	undelegated := len(rows) == 0 && s.zone.nowhere
 	has := slices.ContainsFunc(opinions, func(op opinion) bool { return op.match })
 	var resolved []answer
 	var resolvedOpinions []opinion
-	if has || !s.reached() && !undelegated {
+	if has || !s.reached() {
 		resolved = slices.Clone(r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum))
 		r.prove(resolved)
 		resolvedOpinions = r.opinions(ctx, rec, q, resolved)
@@ -353,7 +352,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 			v.why.hint = "is unknown to the servers of " + s.zone.apex
 		}
 		return v
-	case len(rows) == 0 && s.zone.nowhere:
+	case len(rows) == 0 && s.zone.nowhere && !slices.ContainsFunc(resolved, answer.told):
 		v.outcome, v.code = Missing, CodeNotDelegated
 		v.why = opinion{told: true, code: v.code, hint: "is delegated to " + strings.Join(s.zone.named, ", ") + ", which do not exist"}
 		return v
@@ -373,14 +372,15 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		v2.code, v2.retry = CodeNotDelegated, 0
 		v2.why = opinion{told: true, code: v2.code, hint: "is unknown to its parent"}
 	case v2.outcome == Missing || v2.outcome == Mismatch:
+		// That resolvers do not know it is no absence while there are servers that may.
 		n := 0
 		for _, op := range resolvedOpinions {
 			if op.told {
 				n++
 			}
 		}
-		if n < min(defaultQuorum, max(r.quorum, 1)) {
-			v2.outcome, v2.code = Unknown, worstSilence(silent)
+		if len(rows) > 0 || n < min(defaultQuorum, r.quorum) {
+			v2.outcome, v2.code, v2.retry = Unknown, worstSilence(silent), 0
 			if len(silent) == 0 && lame == 0 {
 				v2.code = CodeTimeout
 			}

@@ -357,10 +357,13 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 	}
 	// One server of the name is asked for another type: it must answer with the CNAME.
 	a := r.source(ctx, question{rec.Name.s, dns.TypeTXT})
-	if a.result == SawAnswer && len(a.chain) == 0 && a.host != "" {
+	for _, b := range []answer{a, r.source(ctx, question{rec.Name.s, dns.TypeA})} {
+		if b.result != SawAnswer || len(b.chain) > 0 {
+			continue
+		}
 		op := opinion{told: true, code: CodeCNAMEWithOtherData}
-		for _, v := range a.values() {
-			op.found = append(op.found, "TXT "+v)
+		for _, rr := range b.records {
+			op.found = append(op.found, dns.TypeToString[rr.Header().Rrtype]+" "+presentation(rr))
 		}
 		return op, true
 	}
@@ -369,7 +372,7 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 	}
 	op := v.why
 	switch {
-	case a.result == SawNXDOMAIN || a.result == SawNODATA:
+	case (a.result == SawNXDOMAIN || a.result == SawNODATA) && a.host != "":
 		op.code = CodeTargetMissing
 		return op, true
 	case a.result == SawAnswer:
