@@ -419,6 +419,11 @@ func TestThrottleForgetsButDoesNotGrow(t *testing.T) {
 // resolver take no longer than their time-outs.
 func TestAuthoritativeCheckIsBoundedInTime(t *testing.T) {
 	zone := wholeZone(t, "example.org")
+	far := func(w *globe) { // every answer takes a tenth of a second
+		for _, s := range slices.Concat(w.servers, w.resolvers, []*dnstest.Server{w.top}) {
+			s.Fail("", "", dnstest.Delay(100*time.Millisecond))
+		}
+	}
 	for _, tt := range []struct {
 		title string
 		zone  string
@@ -427,6 +432,8 @@ func TestAuthoritativeCheckIsBoundedInTime(t *testing.T) {
 	}{
 		{"healthy", zone, func(*globe) {}, time.Second},
 		{"healthy and empty", "", func(*globe) {}, time.Second},
+		{"far away", zone, far, 2 * time.Second},
+		{"far away and empty", "", far, 2 * time.Second},
 		{"a dead server", zone, func(w *globe) { w.servers[1].Fail("", "", dnstest.Drop) }, 2 * time.Second},
 		{"a dead server and empty", "", func(w *globe) { w.servers[1].Fail("", "", dnstest.Drop) }, 4 * time.Second},
 		{"a dead resolver", zone, func(w *globe) { w.resolvers[0].Fail("", "", dnstest.Drop) }, 4 * time.Second},
