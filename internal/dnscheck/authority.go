@@ -564,6 +564,8 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) answer {
 	a := once(r, flightKey{q, z.apex + " " + n.String()}, func() answer {
 		switch {
+		case ctx.Err() != nil:
+			return answer{result: SawTimeout, detail: "not waited for any longer"}
 		case !r.mayAskAny():
 			return answer{result: SawLimit}
 		case !r.isOurs(z.apex) && !(r.zones.wait(ctx, z.apex) && r.servers.wait(ctx, n.addr.String())):
@@ -577,8 +579,23 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		if r.illness(n) > 1 {
 			how.tries, how.haste = 1, nil // it has been silent in this check already
 		}
+		if !within(q.name, z.apex) {
+			return r.resolver.put(ctx, dial, q, how)
+		}
+		g, first := r.gateOf(z.apex + " " + n.String())
+		if !first {
+			if lame := g.wait(ctx); lame != nil {
+				return *lame
+			}
+		}
 		a := r.resolver.put(ctx, dial, q, how)
 		r.remember(n, a)
+		if first {
+			if a.cut == nil && (a.result == SawLame || a.result == SawREFUSED) {
+				g.lame = &a
+			}
+			close(g.done)
+		}
 		return a
 	})
 	a.server, a.host, a.zone, a.path = n.String(), n.host, z.apex, z.path
@@ -588,6 +605,37 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		a.detail = strings.TrimSuffix("named by too few resolvers to count; "+a.detail, "; ")
 	}
 	return a
+}
+
+// gate lets the first question to a server of a zone go ahead: one that does not hold the
+// zone will not hold it for the next question either, and may be a victim that somebody
+// wants us to ask.
+type gate struct {
+	done chan struct{}
+	lame *answer // written before done is closed
+}
+
+func (r *run) gateOf(key string) (g *gate, first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if g = r.gates[key]; g == nil {
+		g, first = &gate{done: make(chan struct{})}, true
+		r.gates[key] = g
+	}
+	return g, first
+}
+
+// gateWait is how long the others wait for the first: a refusal comes at once.
+const gateWait = 200 * time.Millisecond
+
+func (g *gate) wait(ctx context.Context) *answer {
+	select {
+	case <-g.done:
+		return g.lame
+	case <-time.After(gateWait):
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // isOurs tells whether a zone holds what our records refer to. All checks ask there, and

@@ -609,3 +609,23 @@ func TestLossOfPacketsIsNeverLossOfProof(t *testing.T) {
 		t.Errorf("only %d of %d checks told anything", told, 3*rounds)
 	}
 }
+
+// Whoever delegates a domain to somebody else's servers does not get twenty records asked of
+// them.
+func TestServersThatRefuseAreLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGlobe(t, 2, "", "")
+		for _, s := range w.servers {
+			s.Fail("", "", dnstest.Refused, dnstest.Delay(20*time.Millisecond))
+		}
+		fs := w.checker(t, nil).Check(t.Context(), mustName(t, "example.org"), wholeDomain(t, "example.org"))
+		for _, f := range fs {
+			if f.Code != CodeNSLame {
+				t.Errorf("%s is %s %s", f.Name, f.Outcome, f.Code)
+			}
+		}
+		if n := w.dialed["192.0.2.11:53"]; n > 2 {
+			t.Errorf("%d questions to a server that refuses", n)
+		}
+	})
+}

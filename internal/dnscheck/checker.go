@@ -197,6 +197,7 @@ func (c *Checker) newRun(domain Name) *run {
 		wanted:  make(map[question][]Record),
 		flights: make(map[flightKey]any),
 		health:  make(map[netip.Addr]int),
+		gates:   make(map[string]*gate),
 	}
 }
 
@@ -210,6 +211,7 @@ type run struct {
 	mu        sync.Mutex
 	flights   map[flightKey]any  // of *flight
 	health    map[netip.Addr]int // see illness
+	gates     map[string]*gate   // by zone and server
 	random    string             // label of sibling
 	followUps atomic.Int64
 	questions atomic.Int64
