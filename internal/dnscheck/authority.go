@@ -146,6 +146,45 @@ func (r *run) zoneOf(ctx context.Context, name string) *zone {
 	})
 }
 
+// parentWait bounds the question to the parent: what it adds is worth little time.
+const parentWait = 800 * time.Millisecond
+
+// parentSide returns the servers that the parent delegates a zone to and that the zone does
+// not name itself; nil when there are none. Resolvers tell what the zone says, and after a
+// move that is often a copy of the old list, while the world goes where the parent sends it.
+func (r *run) parentSide(ctx context.Context, z *zone) *zone {
+	if z.path != "" || z.absent != "" || len(z.servers) == 0 || !strings.Contains(z.apex, ".") {
+		return nil
+	}
+	return once(r, flightKey{question{z.apex, dns.TypeNS}, "parent"}, func() *zone {
+		ctx, cancel := context.WithTimeout(ctx, parentWait)
+		defer cancel()
+		_, above, _ := strings.Cut(z.apex, ".")
+		parent := r.findZone(ctx, above)
+		for _, a := range r.askInTurn(ctx, parent, question{z.apex, dns.TypeNS}) {
+			if a.cut == nil || a.cut.apex != z.apex {
+				continue
+			}
+			hosts := make(map[string]int)
+			for _, host := range a.cut.hosts {
+				if !slices.Contains(z.named, host) {
+					hosts[host] = math.MaxInt
+				}
+			}
+			if len(hosts) == 0 {
+				return nil
+			}
+			extra := &zone{apex: z.apex, path: " by " + parent.apex, width: 1}
+			r.findServers(ctx, extra, hosts, a.cut.glue)
+			extra.servers = slices.DeleteFunc(extra.servers, func(n nameserver) bool {
+				return slices.ContainsFunc(z.servers, func(o nameserver) bool { return o.addr == n.addr })
+			})
+			return extra
+		}
+		return nil
+	})
+}
+
 // between lists the names below an ancestor down to a name, the highest first.
 func between(ancestor, name string) []string {
 	var list []string

@@ -158,7 +158,16 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	})
 	rows := slices.Clone(s.rows)
 	opinions := r.opinions(ctx, rec, q, rows)
-	has := slices.ContainsFunc(opinions, func(op opinion) bool { return op.match })
+	right := func(op opinion) bool { return op.match }
+	has := slices.ContainsFunc(opinions, right)
+	if !has && len(rows) > 0 {
+		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil {
+			m := r.surveyZone(ctx, more, q, asking{all: true})
+			rows, s.rows = append(rows, m.rows...), append(slices.Clone(s.rows), m.rows...)
+			opinions = r.opinions(ctx, rec, q, rows)
+			has = slices.ContainsFunc(opinions, right)
+		}
+	}
 	var resolved []answer
 	var resolvedOpinions []opinion
 	if has || !s.reached() {
