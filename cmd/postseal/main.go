@@ -5,6 +5,7 @@
 //	migrate     bring the database to this program's schema
 //	dev         run everything embedded on loopback, with a demo tenant
 //	demo        run the whole journey once and show each step
+//	check       look at the DNS of a domain, or at records, without a server
 //	keygen      make a key-encryption key
 //	credential  make, list, rotate and revoke credentials, straight on the database
 //	version     say which version this is
@@ -43,15 +44,22 @@ type cli struct {
 	Migrate    migrateCmd    `cmd:"" help:"Bring the database to this program's schema."`
 	Dev        devCmd        `cmd:"" help:"Run everything embedded on loopback, with a demo tenant; or change what such an instance holds."`
 	Demo       demoCmd       `cmd:"" help:"Run the whole journey once against an instance of its own, and show each step."`
+	Check      checkCmd      `cmd:"" help:"Look at the DNS of domains, or at the records that a file lists, without a server."`
 	Keygen     keygenCmd     `cmd:"" help:"Make a key-encryption key."`
 	Credential credentialCmd `cmd:"" help:"Make, list, rotate and revoke credentials, straight on the database."`
 	Version    versionCmd    `cmd:"" help:"Say which version this is."`
 }
 
+// ended is the end of a command that has said what there is to say.
+type ended int
+
+func (e ended) Error() string { return fmt.Sprintf("ended with %d", int(e)) }
+
 // exit is how kong asks for the end of the program, carried as a panic to run.
 type exit int
 
-// run is main without the process: 0 is success, 1 a failure, 2 wrong usage.
+// run is main without the process: 0 is success, 1 a failure, 2 wrong usage. A command may
+// end with a code of its own meaning, which its help tells.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	defer func() {
 		if e, ok := recover().(exit); ok {
@@ -75,6 +83,9 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		return 2
 	}
 	if err := parsed.Run(&streams{ctx: ctx, env: env, in: stdin, out: stdout, errOut: stderr}); err != nil {
+		if e, ok := errors.AsType[ended](err); ok {
+			return int(e)
+		}
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return 0
 		}

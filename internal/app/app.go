@@ -238,7 +238,14 @@ func (c Config) checker() (*dnscheck.Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{Resolver: resolver, Quorum: c.Verify.Quorum})
+	addresses, err := parseAuthoritativeMap(c.DNS.AuthoritativeMap)
+	if err != nil {
+		return nil, fmt.Errorf("dns.authoritative_map: %w", err)
+	}
+	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{
+		Resolver: resolver, Quorum: c.Verify.Quorum, Mode: dnscheck.Mode(c.DNS.Mode),
+		AuthoritativeMap: addresses, AllowPrivateNS: c.DNS.AllowPrivateNS, TrustAD: c.DNS.TrustAD,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("verify.quorum is %d with the resolvers %s: %w", c.Verify.Quorum, strings.Join(servers, ", "), err)
 	}

@@ -94,12 +94,37 @@ type Nameserver struct {
 	Addresses []string `koanf:"addresses"`
 }
 
+// parseAuthoritativeMap reads a list of IP=HOST:PORT.
+func parseAuthoritativeMap(list []string) (map[netip.Addr]string, error) {
+	m := make(map[netip.Addr]string)
+	for _, s := range list {
+		ip, at, _ := strings.Cut(s, "=")
+		addr, err := netip.ParseAddr(strings.TrimSpace(ip))
+		if err != nil {
+			return nil, fmt.Errorf("%q: write it as IP=HOST:PORT", s)
+		}
+		at = strings.TrimSpace(at)
+		if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" {
+			return nil, fmt.Errorf("%q: write it as IP=HOST:PORT", s)
+		}
+		m[addr] = at
+	}
+	return m, nil
+}
+
 // DNSConfig is how Postseal asks and answers.
 type DNSConfig struct {
 	Listen    string        `koanf:"listen"`     // the service zone's name server, HOST:PORT; empty: not
 	RateLimit int           `koanf:"rate_limit"` // UDP answers a second and client network; 0: no limit
 	Resolvers []string      `koanf:"resolvers"`  // HOST or HOST:PORT; default: those of the system
-	Timeout   time.Duration `koanf:"timeout"`    // of one question to one resolver
+	Timeout   time.Duration `koanf:"timeout"`    // of one question to one server
+	// Mode is "authoritative" (the name servers of each zone are asked, resolvers say who
+	// they are and corroborate) or "resolver" (for sites that cannot reach port 53).
+	Mode string `koanf:"mode"`
+	// AuthoritativeMap says as IP=HOST:PORT where a name server's address really listens.
+	AuthoritativeMap []string `koanf:"authoritative_map"`
+	AllowPrivateNS   bool     `koanf:"allow_private_ns"` // ask name servers at private addresses too
+	TrustAD          []string `koanf:"trust_ad"`         // those of resolvers whose validation (AD) is proof
 }
 
 // VerifyConfig are the settings of proof.
@@ -207,7 +232,7 @@ func DefaultConfig() Config {
 	s, o := sender.DefaultSettings(), otp.DefaultSettings()
 	return Config{
 		HTTP:  HTTPConfig{Listen: "127.0.0.1:8080"},
-		DNS:   DNSConfig{Timeout: time.Second, RateLimit: 1000},
+		DNS:   DNSConfig{Timeout: time.Second, RateLimit: 1000, Mode: string(dnscheck.ModeAuthoritative)},
 		Names: builtin.DefaultNames,
 		Verify: VerifyConfig{
 			Grace: s.Verify.Grace, LossChecks: s.Verify.LossChecks, Freshness: s.Verify.Freshness, Quorum: 2, KeepTokens: s.Verify.KeepTokens,
@@ -236,7 +261,7 @@ func DefaultConfig() Config {
 // clientVariables are read by Postseal's clients, written by `postseal dev`, or
 // belong to its tests: they share the prefix and configure no server.
 var clientVariables = []string{
-	"POSTSEAL_URL", "POSTSEAL_TLS_URL", "POSTSEAL_CA_FILE", "POSTSEAL_OPERATOR_KEY", "POSTSEAL_DNS", "POSTSEAL_INBOX", "POSTSEAL_DEV_DIR", "POSTSEAL_PINGONE_PROXY",
+	"POSTSEAL_URL", "POSTSEAL_TLS_URL", "POSTSEAL_CA_FILE", "POSTSEAL_OPERATOR_KEY", "POSTSEAL_DNS", "POSTSEAL_INBOX", "POSTSEAL_DEV_DIR", "POSTSEAL_PINGONE_PROXY", "POSTSEAL_ALLOW_PRIVATE_NS",
 	"POSTSEAL_CONFIG", "POSTSEAL_ALLOW_PRIVATE_NS",
 }
 
@@ -378,6 +403,12 @@ func (c Config) problems() []error {
 	}
 	if c.DNS.Listen != "" && len(c.Service.Nameservers) == 0 {
 		add("dns.listen is set and service.nameservers is not: list at least one with host and addresses, as the delegation of service.domain names it")
+	}
+	if m := dnscheck.Mode(c.DNS.Mode); m != dnscheck.ModeAuthoritative && m != dnscheck.ModeResolver {
+		add("dns.mode is %q: use authoritative, or resolver where port 53 cannot be reached", c.DNS.Mode)
+	}
+	if _, err := parseAuthoritativeMap(c.DNS.AuthoritativeMap); err != nil {
+		add("dns.authoritative_map: %w", err)
 	}
 	if _, err := parsePrefixes(c.Service.Outbound); err != nil {
 		add("service.outbound: %w", err)

@@ -200,6 +200,7 @@ func (d *Dev) config(c DevConfig) (Config, error) {
 	}
 	cfg.Verify.Quorum = 1
 	cfg.DNS.RateLimit = 0
+	cfg.DNS.Mode = string(dnscheck.ModeResolver) // our own server stands for the whole DNS
 	cfg.Log.Level = "info"
 	if c.FastClock {
 		cfg.Verify.Sweep = time.Second

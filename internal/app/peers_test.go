@@ -64,6 +64,7 @@ service:
 dns:
   listen: @DNS@
   resolvers: [@RESOLVERS@]
+  authoritative_map: ["127.0.0.1=@TENANT@"]
 send:
   relay: {address: @RELAY@, tls: none}
 verify:
@@ -170,7 +171,7 @@ func (p *peers) serve(relay string) (c *client, resolvers []string) {
 	}
 	p.must(os.WriteFile(p.path("keys"), []byte(app.GenerateKey()), 0o600))
 	p.write(p.path("postseal.yaml"), configuration, "@HTTP@", l.HTTP.Addr().String(), "@DNS@", l.DNS.Addr().String(),
-		"@RESOLVERS@", `"`+strings.Join(resolvers, `", "`)+`"`, "@RELAY@", relay, "@GRACE@", grace.String())
+		"@RESOLVERS@", `"`+strings.Join(resolvers, `", "`)+`"`, "@TENANT@", tenant, "@RELAY@", relay, "@GRACE@", grace.String())
 	cfg, err := app.LoadConfig(p.path("postseal.yaml"), nil, nil)
 	p.must(err)
 	if cfg.Verify.Quorum != 2 {

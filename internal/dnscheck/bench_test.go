@@ -36,3 +36,24 @@ func BenchmarkCheck(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAuthoritativeCheck is a domain of 20 records in four regions, on four name servers
+// with three resolvers, all in memory: our own work, and that of the servers.
+func BenchmarkAuthoritativeCheck(b *testing.B) {
+	for title, zone := range map[string]string{"published": wholeZone(b, "example.org"), "empty": ""} {
+		b.Run(title, func(b *testing.B) {
+			w := newGlobe(b, 3, zone, zone, zone, zone)
+			c := w.checker(b, func(c *CheckerConfig) { c.ZoneRate, c.ZoneBurst = 1e6, 1e6 })
+			want, d := wholeDomain(b, "example.org"), mustName(b, "example.org")
+			b.ReportAllocs()
+			for b.Loop() {
+				c.Check(b.Context(), d, want)
+			}
+			total := 0
+			for _, n := range w.dialed {
+				total += n
+			}
+			b.ReportMetric(float64(total)/float64(b.N), "packets/op")
+		})
+	}
+}

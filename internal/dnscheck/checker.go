@@ -1,9 +1,12 @@
 package dnscheck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -16,29 +19,80 @@ import (
 const (
 	defaultQuorum       = 2
 	defaultCheckTimeout = 3 * time.Second
+	// authoritativeTimeout leaves room for a dead name server and its resolvers after it.
+	authoritativeTimeout = 6 * time.Second
 	// maxChecked bounds the records of one check; a domain in four regions has about 20.
 	maxChecked = 200
 	// maxFollowUps bounds the questions that explain an answer or evaluate SPF, counted per
 	// server: a hostile SPF record alone could ask for hundreds.
 	maxFollowUps = 400
+	// maxQuestions bounds all questions of an authoritative check, whoever they are put to.
+	maxQuestions = 3000
+)
+
+// Mode says whom a Checker asks about records.
+type Mode string
+
+const (
+	// ModeResolver asks the resolvers only, for sites where outbound port 53 is blocked. It
+	// is what the zero Mode means.
+	ModeResolver Mode = "resolver"
+	// ModeAuthoritative asks the name servers of the zone directly, and the resolvers only
+	// after one of those has the record or when none could be reached. It is the product's
+	// default: the program's configuration sets it.
+	ModeAuthoritative Mode = "authoritative"
 )
 
 // CheckerConfig says how a Checker works. Only Resolver is required.
 type CheckerConfig struct {
+	// Resolver finds the name servers in authoritative mode, and is the witness in the other.
 	Resolver *Resolver
-	// Quorum is how many servers must see an ownership or environment record before it
-	// counts; 0 means 2. 1 is for tests and for a single trusted resolver.
+	// Quorum is how many independent paths must see an ownership, environment or DKIM record
+	// before it counts; 0 means 2. A path is a resolver, or in authoritative mode a name
+	// server with an address of its own. 1 is for tests and for a single trusted resolver.
 	Quorum int
-	// Timeout bounds a whole check; 0 means 3 s. What is not known by then is Unknown.
+	// Timeout bounds a whole check; 0 means 3 s, in authoritative mode 6 s. What is not known
+	// by then is Unknown.
 	Timeout time.Duration
+	// Mode is ModeResolver or ModeAuthoritative; empty means ModeResolver.
+	Mode Mode
+	// AuthoritativeMap says as host:port where a name server's address really listens, for
+	// laboratories. Addresses in it are never refused.
+	AuthoritativeMap map[netip.Addr]string
+	// AllowPrivateNS allows name servers at private, loopback, link-local and shared addresses.
+	AllowPrivateNS bool
+	// TrustAD names resolvers, as in ResolverConfig.Servers, whose AD bit (RFC 4035, section
+	// 3.2.3) is proof and worth a quorum: they validate, and nobody sits between them and us.
+	// None is trusted by itself, not at a loopback address either: forwarders hand on what
+	// somebody else claims.
+	TrustAD []string
+	// LookInside asks resolvers for what no name server has, to find internal views of a zone.
+	// The questions are put without recursion and leave nothing in caches of resolvers that
+	// keep to the rules; those that do not would remember that the record is missing. So it is
+	// for people who look once, not for a server that waits for records.
+	LookInside bool
+	// MaxQuestions bounds the questions of one check in authoritative mode; 0 means 3000.
+	MaxQuestions int
+	// ZoneRate and ZoneBurst bound the questions a second to the servers of one zone over all
+	// checks; 0 means 50 and 600. One name server, which may have many zones, gets at most ten
+	// times that. The zones of our own targets are not limited.
+	ZoneRate, ZoneBurst int
 }
 
 // Checker compares what owners published with what we asked for. It is safe for concurrent
-// use and keeps nothing between checks.
+// use and keeps nothing between checks but the rates of questions.
 type Checker struct {
-	resolver *Resolver
-	quorum   int
-	timeout  time.Duration
+	resolver      *Resolver
+	quorum        int
+	timeout       time.Duration
+	authoritative bool
+	addressMap    map[netip.Addr]string
+	allowPrivate  bool
+	lookInside    bool
+	trustAD       map[string]bool
+	maxQuestions  int
+	zones         throttle
+	servers       throttle
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would
@@ -47,19 +101,47 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 	if c.Resolver == nil {
 		return nil, errors.New("checker: no resolver")
 	}
-	if c.Quorum == 0 {
-		c.Quorum = defaultQuorum
+	k := &Checker{
+		resolver: c.Resolver, quorum: cmp.Or(c.Quorum, defaultQuorum), timeout: c.Timeout,
+		allowPrivate: c.AllowPrivateNS, lookInside: c.LookInside, addressMap: make(map[netip.Addr]string), trustAD: make(map[string]bool),
+		maxQuestions: cmp.Or(c.MaxQuestions, maxQuestions),
 	}
-	if c.Timeout == 0 {
-		c.Timeout = defaultCheckTimeout
+	k.zones.rate, k.zones.burst = float64(cmp.Or(c.ZoneRate, zoneRate)), float64(cmp.Or(c.ZoneBurst, zoneBurst))
+	k.servers.rate, k.servers.burst = 10*k.zones.rate, 10*k.zones.burst
+	switch c.Mode {
+	case "", ModeResolver:
+		k.timeout = cmp.Or(k.timeout, defaultCheckTimeout)
+	case ModeAuthoritative:
+		k.authoritative = true
+		k.timeout = cmp.Or(k.timeout, authoritativeTimeout)
+	default:
+		return nil, fmt.Errorf("checker: mode %s is neither %q nor %q", quote(string(c.Mode)), ModeAuthoritative, ModeResolver)
 	}
-	if c.Timeout < 0 {
+	if k.timeout < 0 {
 		return nil, errors.New("checker: timeout must be positive")
 	}
-	if n := len(c.Resolver.servers); c.Quorum < 1 || c.Quorum > n {
+	if c.MaxQuestions < 0 || c.ZoneRate < 0 || c.ZoneBurst < 0 {
+		return nil, errors.New("checker: limits of questions must be positive")
+	}
+	if n := len(c.Resolver.servers); k.quorum < 1 || k.quorum > n && !k.authoritative && len(c.TrustAD) == 0 {
 		return nil, fmt.Errorf("checker: a quorum of %d cannot be reached with %d resolvers: configure more resolvers, or a quorum of 1 for tests", c.Quorum, n)
 	}
-	return &Checker{resolver: c.Resolver, quorum: c.Quorum, timeout: c.Timeout}, nil
+	for addr, at := range c.AuthoritativeMap {
+		if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" || !addr.IsValid() {
+			return nil, fmt.Errorf("checker: the name server %s is mapped to %s, which is not host:port", addr, quote(at))
+		}
+		k.addressMap[addr.Unmap()] = at
+	}
+	for _, s := range c.TrustAD {
+		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+			s = net.JoinHostPort(addr.String(), "53")
+		}
+		if !slices.Contains(c.Resolver.servers, s) {
+			return nil, fmt.Errorf("checker: the AD bit of %s shall be trusted, but it is no resolver", quote(s))
+		}
+		k.trustAD[s] = true
+	}
+	return k, nil
 }
 
 // Check asks for every record of the list and returns one Finding for each, in order. It
@@ -69,15 +151,12 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	r := &run{
-		resolver: c.resolver, quorum: c.quorum, domain: domain,
-		wanted:  make(map[question][]Record),
-		flights: make(map[flightKey]*flight),
-	}
+	r := c.newRun(domain)
 	for i, rec := range want {
 		if i < maxChecked {
 			q := rec.question()
 			r.wanted[q] = append(r.wanted[q], rec)
+			r.list = append(r.list, rec)
 		}
 	}
 	findings := make([]Finding, len(want))
@@ -112,16 +191,30 @@ func unasked(rec Record, fix string) Finding {
 	}
 }
 
+func (c *Checker) newRun(domain Name) *run {
+	return &run{
+		Checker: c, domain: domain,
+		wanted:  make(map[question][]Record),
+		flights: make(map[flightKey]any),
+		health:  make(map[netip.Addr]int),
+		gates:   make(map[string]*gate),
+	}
+}
+
 // run is one check: its questions are asked once, its follow-ups are counted.
 type run struct {
-	resolver *Resolver
-	quorum   int
-	domain   Name
-	wanted   map[question][]Record // written before the check begins
+	*Checker
+	domain Name
+	wanted map[question][]Record // written before the check begins
+	list   []Record
 
 	mu        sync.Mutex
-	flights   map[flightKey]*flight
+	flights   map[flightKey]any  // of *flight
+	health    map[netip.Addr]int // see illness
+	gates     map[string]*gate   // by zone and server
+	random    string             // label of sibling
 	followUps atomic.Int64
+	questions atomic.Int64
 }
 
 // flightKey is a question and whom it was put to: "all", "first", or a server.
@@ -130,57 +223,114 @@ type flightKey struct {
 	who string
 }
 
-type flight struct {
-	done    chan struct{}
-	answers []answer
+type flight[T any] struct {
+	done  chan struct{}
+	value T
 }
 
-// once makes all callers with the same key share one call of ask.
-func (r *run) once(key flightKey, ask func() []answer) []answer {
+// once makes all callers with the same key share one call of ask. An ask may wait for
+// others, but never in a circle.
+func once[T any](r *run, key flightKey, ask func() T) T {
 	r.mu.Lock()
-	f, running := r.flights[key]
+	f, running := r.flights[key].(*flight[T])
 	if !running {
-		f = &flight{done: make(chan struct{})}
+		f = &flight[T]{done: make(chan struct{})}
 		r.flights[key] = f
 	}
 	r.mu.Unlock()
 	if running {
 		<-f.done // bounded: every question ends with the context of the check
-		return f.answers
+		return f.value
 	}
 	defer close(f.done)
-	f.answers = ask()
-	return f.answers
+	f.value = ask()
+	return f.value
 }
 
-// all puts the question of a wanted record to every server.
+// all puts the question of a wanted record to every resolver.
 func (r *run) all(ctx context.Context, q question) []answer {
-	return r.once(flightKey{q, "all"}, func() []answer {
+	return once(r, flightKey{q, "all"}, func() []answer {
 		return r.resolver.gather(ctx, q, func(got []answer) (time.Duration, bool) { return linger, r.decided(q, got) })
 	})
 }
 
-// first puts a follow-up question to every server and takes the first good answer.
+// first puts a follow-up question to every resolver and takes the first good answer. In
+// authoritative mode, what is the owner's own is asked of the owner's servers.
 func (r *run) first(ctx context.Context, q question) answer {
-	return r.once(flightKey{q, "first"}, func() []answer {
-		if !r.mayAsk(len(r.resolver.servers)) {
-			return []answer{{result: SawLimit}}
-		}
-		return []answer{r.resolver.first(ctx, q)}
-	})[0]
+	if r.authoritative && within(q.name, r.organization().s) {
+		return r.trail(ctx, q)
+	}
+	return r.firstResolver(ctx, q)
 }
 
-// one puts a follow-up question to one server that is known to answer.
-func (r *run) one(ctx context.Context, server string, q question) answer {
-	return r.once(flightKey{q, server}, func() []answer {
-		if !r.mayAsk(1) {
-			return []answer{{server: server, result: SawLimit}}
+func (r *run) firstResolver(ctx context.Context, q question) answer {
+	return once(r, flightKey{q, "first"}, func() answer {
+		if !r.mayAsk(len(r.resolver.servers)) {
+			return answer{result: SawLimit}
 		}
-		return []answer{r.resolver.ask(ctx, server, q)}
-	})[0]
+		return r.resolver.first(ctx, q)
+	})
+}
+
+// organization is the registrable domain, or the domain itself where there is none.
+func (r *run) organization() Name {
+	if org := r.domain.Registrable(); !org.IsZero() {
+		return org
+	}
+	return r.domain
+}
+
+// trail asks the authoritative servers of a name until one answers; the resolvers where
+// none can be reached.
+func (r *run) trail(ctx context.Context, q question) answer {
+	a := r.source(ctx, q)
+	if a.told() || a.result == SawLimit || slices.ContainsFunc(r.list, func(rec Record) bool { return rec.Name.s == q.name }) {
+		return a // a name that may be pending is not asked of resolvers, whatever the type
+	}
+	return r.firstResolver(ctx, q)
+}
+
+// source is trail without resolvers: for what may not be there yet, like the keys behind our
+// own targets, so that no cache learns that it is missing.
+func (r *run) source(ctx context.Context, q question) answer {
+	return once(r, flightKey{q, "source"}, func() answer {
+		switch {
+		case !r.authoritative:
+			return answer{result: SawTimeout}
+		case !r.mayAsk(1):
+			return answer{result: SawLimit}
+		}
+		s := r.survey(ctx, q, asking{})
+		for _, a := range s.rows {
+			if a.told() && a.next == "" {
+				return a
+			}
+		}
+		if len(s.rows) == 0 && (s.zone.absent != "" || s.zone.nowhere) {
+			return answer{result: SawNXDOMAIN}
+		}
+		return answer{result: SawTimeout}
+	})
+}
+
+// one puts a follow-up question to one resolver that is known to answer; in authoritative
+// mode to the servers of the name.
+func (r *run) one(ctx context.Context, server string, q question) answer {
+	if r.authoritative {
+		return r.trail(ctx, q)
+	}
+	return once(r, flightKey{q, server}, func() answer {
+		if !r.mayAsk(1) {
+			return answer{server: server, result: SawLimit}
+		}
+		return r.resolver.ask(ctx, server, q)
+	})
 }
 
 func (r *run) mayAsk(n int) bool { return r.followUps.Add(int64(n)) <= maxFollowUps }
+
+// mayAskAny counts every question of an authoritative check.
+func (r *run) mayAskAny() bool { return r.questions.Add(1) <= int64(r.maxQuestions) }
 
 // decided tells whether the answers so far make every record behind q a match, so that slow
 // servers can only add notes. Negative answers never decide early: all servers must speak.
@@ -212,7 +362,7 @@ func (r *run) looksRight(rec Record, q question, a answer) bool {
 	case rec.Purpose == DMARC:
 		return dmarcCode(dmarcPolicies(a.values())) == CodeMatch
 	default:
-		return compareAnswer(rec, r.wanted[q], r.domain, a).match
+		return compareAnswer(rec, r.ours(rec), r.domain, a).match
 	}
 }
 
@@ -224,26 +374,13 @@ func (r *run) check(ctx context.Context, rec Record) Finding {
 		return unasked(rec, "This record has no name, most likely because the domain is too long for it: names end at 253 characters")
 	}
 	q := rec.question()
-	answers := r.all(ctx, q)
-	opinions := make([]opinion, len(answers))
-	memo := make(map[string]opinion) // servers mostly say the same, and SPF is dear
-	for i, a := range answers {
-		key := a.result + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
-		op, ok := memo[key]
-		if !ok || !a.told() {
-			op = r.opine(ctx, rec, q, a)
-			memo[key] = op
-		}
-		opinions[i] = op
+	hear := r.hearResolvers
+	if r.authoritative {
+		hear = r.hearAuthorities
 	}
-	v := judge(rec, r.quorum, answers, opinions)
-	if v.why.code.Outcome() == Missing && v.code != CodeNegativeCached && ctx.Err() == nil {
-		if op, ok := r.investigate(ctx, rec, q, v.witness); ok {
-			v.why = op
-			if v.outcome != Unknown {
-				v.code, v.outcome = op.code, op.code.Outcome()
-			}
-		}
+	v, answers, opinions := hear(ctx, rec, q)
+	if v.why.told && ctx.Err() == nil {
+		r.look(ctx, rec, q, &v)
 	}
 	f := Finding{
 		Purpose: rec.Purpose, Region: rec.Region, Name: rec.Name, Type: rec.Type,
@@ -256,15 +393,83 @@ func (r *run) check(ctx context.Context, rec Record) Finding {
 	if v.retry > 0 {
 		f.RetryAt = time.Now().Add(v.retry).UTC().Truncate(time.Second)
 	}
-	f.WaitingHelps = v.outcome == Unknown || v.retry > 0 && waitable(v.code)
+	if v.outcome == Unknown && v.why.told && !v.why.match && v.why.code != v.code && v.code != CodeNegativeCached && v.code != CodeCachedOld {
+		f.Presumed = v.why.code
+	}
+	f.WaitingHelps = v.outcome == Unknown || v.waiting || v.retry > 0 && waitable(v.code)
+	// The form that an owner types into belongs to the zone that holds the name, unless that
+	// is above the domain as a whole.
+	if v.zone != nil && within(rec.Name.s, v.zone.apex) && within(v.zone.apex, r.organization().s) {
+		v.why.zone = Name{v.zone.apex}
+	}
 	f.Fix = explain(rec, r.domain, v, f.RetryAt)
 	return f
+}
+
+// hearResolvers asks the resolvers alone.
+func (r *run) hearResolvers(ctx context.Context, rec Record, q question) (verdict, []answer, []opinion) {
+	answers := slices.Clone(r.all(ctx, q))
+	opinions := r.opinions(ctx, rec, q, answers)
+	r.prove(answers)
+	return judge(rec, r.quorum, answers, opinions), answers, opinions
+}
+
+// prove marks the answers whose AD bit counts.
+func (r *run) prove(answers []answer) {
+	for i := range answers {
+		answers[i].proven = answers[i].valid && r.trustAD[answers[i].server]
+	}
+}
+
+// opinions judges each answer for itself.
+func (r *run) opinions(ctx context.Context, rec Record, q question, answers []answer) []opinion {
+	opinions := make([]opinion, len(answers))
+	memo := make(map[string]opinion) // servers mostly say the same, and SPF is dear
+	for i, a := range answers {
+		if a.next != "" {
+			continue // judged by what the servers say that it leads to
+		}
+		key := a.result + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
+		op, ok := memo[key]
+		if !ok || !a.told() {
+			op = r.opine(ctx, rec, q, a)
+			memo[key] = op
+		}
+		opinions[i] = op
+	}
+	return opinions
+}
+
+// look asks further questions where they can explain a bad verdict or spoil a good one.
+func (r *run) look(ctx context.Context, rec Record, q question, v *verdict) {
+	switch {
+	case v.code == CodeNegativeCached || v.code == CodeCachedOld || v.code == CodeNSInconsistent || v.code == CodeNotDelegated:
+	case v.why.match && v.outcome == Match:
+		if op, ok := r.doubt(ctx, rec, v); ok {
+			v.why, v.code = op, op.code
+			if !op.match {
+				v.outcome = op.code.Outcome()
+			}
+		}
+	case !v.why.match && probed(v.why.code):
+		op, ok := r.investigate(ctx, rec, q, *v)
+		if !ok {
+			return
+		}
+		v.why = op
+		switch {
+		case op.code == CodeSplitHorizon:
+			v.code, v.outcome = op.code, Unknown
+		case v.outcome != Unknown:
+			v.code, v.outcome = op.code, op.code.Outcome()
+		}
+	}
 }
 
 // waitable tells whether a missing record may only be hidden by a negative cache. What was
 // found in a wrong place stays wrong however long one waits.
 func waitable(c Code) bool {
-	return c == CodeNXDOMAIN || c == CodeNODATA || c == CodeSPFMissing || c == CodeDMARCMissing
+	return c == CodeNXDOMAIN || c == CodeNODATA || c == CodeSPFMissing || c == CodeDMARCMissing || c == CodeNegativeCached || c == CodeCachedOld
 }
 
 func (r *run) opine(ctx context.Context, rec Record, q question, a answer) opinion {
@@ -274,128 +479,17 @@ func (r *run) opine(ctx context.Context, rec Record, q question, a answer) opini
 	case rec.Purpose == DMARC:
 		return r.dmarc(ctx, rec, a)
 	default:
-		return compareAnswer(rec, r.wanted[q], r.domain, a)
+		return compareAnswer(rec, r.ours(rec), r.domain, a)
 	}
 }
 
-// verdict is what all servers together say about a record.
-type verdict struct {
-	outcome Outcome
-	code    Code
-	why     opinion       // the opinion that the sentence explains; zero when no server told anything
-	witness string        // a server that holds it
-	silent  []string      // servers that told nothing, with the reason
-	retry   time.Duration // how long caches may hold the negative or old answer
-}
-
-// judge weighs the servers' opinions. A grant needs a quorum of matches, everything else
-// one. Something is missing or wrong only when every server says so; as long as one is
-// silent, it may be the one that knows better.
-func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict {
-	need := 1
-	if rec.Purpose.grants() {
-		need = quorum
-	}
-	var v verdict
-	var matches, against, waiting int
-	var silence []Code
-	votes := make(map[Code]int)
-	for i, op := range opinions {
-		switch {
-		case !op.told && answers[i].skipped:
-			waiting++
-		case !op.told:
-			silence = append(silence, op.code)
-			v.silent = append(v.silent, answers[i].server+" ("+silenceWord(answers[i], op)+")")
-		case op.match:
-			matches++
-			if matches == 1 {
-				v.why, v.witness = op, answers[i].server
-			}
-		default:
-			against++
-			votes[op.code]++
+// ours lists the records of the same purpose: values that are ours, of whatever region.
+func (r *run) ours(rec Record) []Record {
+	var ours []Record
+	for _, o := range r.list {
+		if o.Purpose == rec.Purpose && o.Type == rec.Type {
+			ours = append(ours, o)
 		}
 	}
-	if matches >= need {
-		v.outcome, v.code = Match, v.why.code
-		return v
-	}
-	v.outcome = Unknown
-	if against > 0 {
-		var i int
-		v.why, i = majority(opinions, votes)
-		v.witness = answers[i].server
-		for i, op := range opinions {
-			if !op.told || op.match {
-				continue
-			}
-			if answers[i].result != SawAnswer || matches > 0 {
-				v.retry = max(v.retry, answers[i].ttl)
-			}
-		}
-	}
-	switch {
-	case matches > 0 && against > 0:
-		v.code = CodeCachedOld
-		if v.why.code.Outcome() == Missing {
-			v.code = CodeNegativeCached
-		}
-	case len(silence) > 0:
-		v.code = worstSilence(silence)
-	case against <= waiting:
-		v.code = CodeTimeout
-	default:
-		v.code, v.outcome = v.why.code, v.why.code.Outcome()
-		if v.outcome == "" {
-			v.outcome = Mismatch // a DKIM key published directly is the owner's
-		}
-	}
-	return v
-}
-
-// majority returns an opinion with the code that most servers hold; of equals the one
-// that shows something wrong rather than nothing at all.
-func majority(opinions []opinion, votes map[Code]int) (opinion, int) {
-	at := -1
-	for i, op := range opinions {
-		if !op.told || op.match {
-			continue
-		}
-		if at < 0 || votes[op.code] > votes[opinions[at].code] ||
-			votes[op.code] == votes[opinions[at].code] && op.code.Outcome() != Missing && opinions[at].code.Outcome() == Missing {
-			at = i
-		}
-	}
-	return opinions[at], at
-}
-
-// worstSilence picks the reason that tells most about what is wrong.
-func worstSilence(codes []Code) Code {
-	for _, c := range []Code{CodeDNSSECBogus, CodeSERVFAIL, CodeTimeout} {
-		if slices.Contains(codes, c) {
-			return c
-		}
-	}
-	return CodeNSLame
-}
-
-func silenceWord(a answer, op opinion) string {
-	if a.told() { // the server answered, a question behind it (SPF, DMARC) got nowhere
-		return strings.ToLower(string(op.code))
-	}
-	return a.result
-}
-
-// observed lists the distinct values that were seen, those of the explaining opinion first.
-func observed(opinions []opinion, why opinion) []string {
-	values := []string{}
-	for _, op := range slices.Concat([]opinion{why}, opinions) {
-		for _, v := range op.found {
-			if v = shown(v); len(values) < maxValues && !slices.Contains(values, v) {
-				values = append(values, v)
-			}
-		}
-	}
-	return values
+	return ours
 }

@@ -409,7 +409,7 @@ func TestFindingsKeepTheirJSONShape(t *testing.T) {
 	}
 	want := `{"purpose":"ownership","region":"na","name":"_postseal.example.org","type":"TXT","outcome":"match","code":"MATCH",` +
 		`"expected":"` + token + `","observed":["` + token + `"],"seen":[` +
-		`{"server":"192.0.2.1:53","result":"answer","values":["` + token + `"]},{"server":"192.0.2.2:53","result":"answer","values":["` + token + `"]}],` +
+		`{"server":"192.0.2.1:53","role":"resolver","result":"answer","values":["` + token + `"]},{"server":"192.0.2.2:53","role":"resolver","result":"answer","values":["` + token + `"]}],` +
 		`"fix":"","waitingHelps":false}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)

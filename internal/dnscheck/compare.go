@@ -14,8 +14,10 @@ type opinion struct {
 	match bool
 	code  Code
 	found []string // what was seen, in the form of Record.Expected
+	via   []string // names that a CNAME chain led through
 	// where is another name at which the record was found; zero for the record's own.
 	where Name
+	zone  Name   // that the owner edits, where known
 	hint  string // what the sentence of the code needs: an SPF record to publish, a zone
 }
 
@@ -35,7 +37,7 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 	found := a.values()
 	switch {
 	case rec.Type == CNAME:
-		code = compareTarget(rec, domain, found)
+		code = compareTarget(rec, ours, domain, found)
 	case rec.Type == MX:
 		code = compareMX(rec, ours, domain, a.records)
 	case rec.Purpose == DKIM:
@@ -43,7 +45,37 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 	default:
 		code = compareText(rec, ours, found)
 	}
-	return opinion{told: true, match: code == CodeMatch, code: code, found: found}
+	if code != CodeMatch {
+		found = culpritFirst(rec, ours, domain, code, found)
+	}
+	return opinion{told: true, match: code == CodeMatch, code: code, found: found, via: a.chain}
+}
+
+// culpritFirst puts the values that a code is about in front, as sentences quote the first.
+func culpritFirst(rec Record, ours []Record, domain Name, code Code, found []string) []string {
+	if len(found) < 2 {
+		return found
+	}
+	guilty := func(v string) bool {
+		switch {
+		case rec.Type == CNAME:
+			return compareTarget(rec, ours, domain, []string{v}) == code
+		case rec.Type == MX:
+			_, host, _ := strings.Cut(v, " ")
+			return bare(host) != bare(rec.Value) && (code != CodeTargetDoubled || targetCode(rec, domain, host) == code)
+		default:
+			return compareText(rec, ours, []string{v}) == code
+		}
+	}
+	var front, back []string
+	for _, v := range found {
+		if guilty(v) {
+			front = append(front, v)
+		} else {
+			back = append(back, v)
+		}
+	}
+	return append(front, back...)
 }
 
 // absence tells NXDOMAIN and NODATA from a name that is a CNAME and therefore can hold
@@ -84,26 +116,13 @@ func (a answer) silenceCode() Code {
 	}
 }
 
-// rank orders the codes by how much they tell about what the owner did; the highest wins
-// among several values.
-var rank = []Code{
-	CodeValueMismatch, CodeValueTruncated, CodeValueCaseChanged, CodeValueQuoted, CodeTargetDoubled, CodeStaleValue, CodeMatch,
-}
-
-func better(a, b Code) Code {
-	if slices.Index(rank, b) > slices.Index(rank, a) {
-		return b
-	}
-	return a
-}
-
 // compareText compares a value that may stand beside others under its name.
 func compareText(rec Record, ours []Record, found []string) Code {
 	code := CodeValueMismatch
 	for _, v := range found {
 		code = better(code, textCode(rec, v))
 		for _, other := range ours {
-			if other.Purpose == rec.Purpose && strings.TrimSpace(v) == strings.TrimSpace(other.Value) {
+			if other.Purpose == rec.Purpose && other.Name == rec.Name && strings.TrimSpace(v) == strings.TrimSpace(other.Value) {
 				code = better(code, CodeStaleValue)
 			}
 		}
@@ -149,10 +168,15 @@ func unquoted(s string) string {
 }
 
 // compareTarget compares names as names: case and trailing dot do not count.
-func compareTarget(rec Record, domain Name, found []string) Code {
+func compareTarget(rec Record, ours []Record, domain Name, found []string) Code {
 	code := CodeValueMismatch
 	for _, v := range found {
 		code = better(code, targetCode(rec, domain, v))
+		for _, other := range ours {
+			if other.Region != rec.Region && bare(other.Value) == bare(v) {
+				code = better(code, CodeStaleValue)
+			}
+		}
 	}
 	return code
 }
@@ -200,7 +224,8 @@ func compareMX(rec Record, ours []Record, domain Name, found []dns.RR) Code {
 		case host == want:
 			present = true
 			priority = priority || int(mx.Preference) == rec.priority()
-		case slices.ContainsFunc(ours, func(o Record) bool { return bare(o.Value) == host }):
+		case slices.ContainsFunc(ours, func(o Record) bool { return o.Name == rec.Name && bare(o.Value) == host }):
+			code = better(code, CodeStaleValue) // of another region, and fine beside ours
 		case host == "" && len(found) == 1:
 			return CodeMXNull // RFC 7505
 		default:
@@ -224,6 +249,7 @@ func compareMX(rec Record, ours []Record, domain Name, found []dns.RR) Code {
 func compareKey(rec Record, found []string) Code {
 	want := keyTags(rec.Value)
 	var keys []map[string]string
+	var texts []string
 	code := CodeValueMismatch
 	for _, v := range found {
 		tags := keyTags(v)
@@ -231,7 +257,7 @@ func compareKey(rec Record, found []string) Code {
 			code = better(code, textCode(rec, v))
 			continue
 		}
-		keys = append(keys, tags)
+		keys, texts = append(keys, tags), append(texts, v)
 	}
 	switch {
 	case len(keys) == 0:
@@ -240,7 +266,7 @@ func compareKey(rec Record, found []string) Code {
 		return CodeDKIMMultipleKeys
 	case keys[0]["p"] == "" && want["p"] != "":
 		return CodeDKIMKeyRevoked
-	case keys[0]["p"] == want["p"] && keys[0]["k"] == want["k"]:
+	case servesAs(rec.Value, texts[0]):
 		return CodeMatch
 	}
 	for _, old := range rec.Previous {

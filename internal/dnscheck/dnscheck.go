@@ -1,18 +1,28 @@
 // Package dnscheck asks the DNS what the owner of a domain has published, compares
 // it with what we asked for, and says in one sentence what to do about a difference.
 //
-// It knows nothing of tenants, states or storage, and it is not a recursive resolver:
-// it asks a list of configured resolvers, all of them, and believes none alone.
+// It knows nothing of tenants, states or storage, and it is not a recursive resolver: it
+// asks configured resolvers who serves a zone, asks those servers, and believes none alone.
 //
 //	[]Record ──> Checker.Check ──> questions, each (name, type) once
 //	                                  │
-//	                 Resolver ────────┴──> every server in parallel: UDP, TCP if need be
-//	                                  │
+//	  ModeAuthoritative: resolvers ──> zone, its servers  (authority.go) ──> every server
+//	                     at every address; then the resolvers, if one of them has it
+//	  ModeResolver:      every resolver in parallel                         (resolver.go)
+//	                                  │  UDP, TCP if need be                (exchange.go)
 //	          one opinion per server and record   (compare.go, spf.go, dmarc.go)
 //	                                  │
-//	          negative? a few more questions that explain why        (probe.go)
+//	          one verdict: who agrees, who is silent, who is behind           (judge.go)
+//	                                  │
+//	          bad? a few more questions that explain why                      (probe.go)
 //	                                  │
 //	          []Finding: outcome, code, the grid of who saw what, one sentence (fix.go)
+//
+// Beside records of ours it looks at how a domain is set up for mail at all:
+//
+//	Checker.Posture ──> SPF with the cost of each term (spfeval.go, spfmerge.go), DKIM keys
+//	                    (dkim.go), DMARC (dmarc.go), MX
+//	Message, Seen ──> Judge ──> Verdict: what receivers conclude, what breaks without each record
 //
 // The four outcomes are not two: what could not be learnt is [Unknown], and Unknown
 // must never be read as absence.
@@ -94,13 +104,21 @@ func (r Record) Expected() string {
 
 // Sight is what one server answered to one question: a line of the grid.
 type Sight struct {
-	Server string   `json:"server"` // host:port
-	Result string   `json:"result"` // one of the Saw constants
-	Values []string `json:"values"` // never nil; at most 32, each cut at 1024 bytes
+	Server string   `json:"server"`        // host:port
+	Role   string   `json:"role"`          // RoleAuthoritative or RoleResolver
+	Host   string   `json:"host,omitzero"` // name of an authoritative server, as the delegation has it
+	Result string   `json:"result"`        // one of the Saw constants
+	Values []string `json:"values"`        // never nil; at most 32, each cut at 1024 bytes
 	// Detail adds what helps to understand the result: a CNAME that was followed, an
 	// extended error (RFC 8914), "dnssec" where the server says it validated the answer.
 	Detail string `json:"detail,omitzero"`
 }
+
+// Roles of the server of a Sight.
+const (
+	RoleAuthoritative = "authoritative"
+	RoleResolver      = "resolver"
+)
 
 // Results of a Sight. The first three are answers, all others mean that the server told
 // us nothing about the record.
@@ -127,10 +145,13 @@ type Finding struct {
 	Type    Type    `json:"type"`
 	Outcome Outcome `json:"outcome"`
 	// Code is the one reason the owner must act on first.
-	Code     Code     `json:"code"`
+	Code Code `json:"code"`
+	// Presumed is what those say that answered, where Outcome is Unknown because others were
+	// silent: good enough for a report, never for a state. Empty otherwise.
+	Presumed Code     `json:"presumed,omitzero"`
 	Expected string   `json:"expected"` // see Record.Expected
 	Observed []string `json:"observed"` // never nil; distinct values, same form as Expected
-	Seen     []Sight  `json:"seen"`     // never nil; one for each server, in configured order
+	Seen     []Sight  `json:"seen"`     // never nil; one for each server: authoritative ones first, then resolvers in configured order
 	// Fix is one sentence that says what to do; empty when there is nothing to do.
 	Fix          string `json:"fix"`
 	WaitingHelps bool   `json:"waitingHelps"`

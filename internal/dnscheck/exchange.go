@@ -36,7 +36,18 @@ type answer struct {
 	chain   []string      // bare names that the chain led through
 	ttl     time.Duration // how long caches may keep this answer, at most maxNegative; 0 if not told
 	bogus   bool          // the server says that DNSSEC validation failed
+	valid   bool          // the server says that it validated the answer (AD)
+	proven  bool          // and it is one whose word for that is proof
 	skipped bool          // not waited for, because the others had decided
+
+	// What only authoritative servers give; see authority.go.
+	host  string      // name of the server; empty for a resolver
+	zone  string      // apex of the zone that it was asked as a server of
+	next  string      // bare name outside the zone that a CNAME led to; others are asked there
+	cut   *delegation // a referral to servers of a zone below
+	soa   *dns.SOA    // of a negative answer
+	path  string      // how we came to the zone: through a CNAME or a delegation; empty for straight
+	width int         // how many independent paths can lead to this server; see weigh
 }
 
 // told tells whether the server answered the question, positively or negatively.
@@ -60,6 +71,8 @@ func (a answer) values() []string {
 func presentation(rr dns.RR) string {
 	switch rr := rr.(type) {
 	case *dns.TXT:
+		return unescape(strings.Join(rr.Txt, ""))
+	case *dns.SPF:
 		return unescape(strings.Join(rr.Txt, ""))
 	case *dns.CNAME:
 		return absolute(rr.Target)
@@ -110,7 +123,10 @@ func (a answer) err(name string) error {
 }
 
 func (a answer) sight() Sight {
-	s := Sight{Server: a.server, Result: a.result, Detail: a.detail, Values: []string{}}
+	s := Sight{Server: a.server, Role: RoleResolver, Host: a.host, Result: a.result, Detail: a.detail, Values: []string{}}
+	if a.host != "" {
+		s.Role = RoleAuthoritative
+	}
 	for _, v := range a.values() {
 		if len(s.Values) == maxValues {
 			break
@@ -131,6 +147,10 @@ func shown(v string) string {
 	return strings.ToValidUTF8(v[:min(len(v), maxValue)], "\ufffd")
 }
 
+// noRoute is said of an address that this machine cannot send to at all, like IPv6
+// addresses where there is no IPv6. It says nothing about the server.
+const noRoute = "no route from here"
+
 var (
 	errMalformed = errors.New("malformed answer")
 	errStray     = errors.New("only packets that do not fit the question")
@@ -139,7 +159,39 @@ var (
 // ask puts one question to one server: UDP first, TCP when the answer was cut or made no
 // sense, again after a pause when it was lost.
 func (r *Resolver) ask(ctx context.Context, server string, q question) answer {
+	return r.askAs(ctx, server, q, manner{})
+}
+
+func (r *Resolver) askAs(ctx context.Context, server string, q question, how manner) answer {
+	a := r.put(ctx, server, q, how)
+	if a.result != SawTimeout && a.result != SawUnreachable {
+		r.spoke[server].Store(time.Now().UnixNano())
+	}
+	return a
+}
+
+// manner is how a question is put.
+type manner struct {
+	// zone is the bare apex that the server is asked as an authoritative server of: without
+	// recursion, and only what is in the zone counts. Empty means a resolver; the root is ".".
+	zone string
+	// unchecked asks a validating resolver for what it has not validated (RFC 4035, section 3.2.2).
+	unchecked bool
+	// still asks a resolver for what it has already: without RD it must not go and look (RFC
+	// 1034, section 4.3.1), so nothing gets into its cache.
+	still bool
+	tries int // 0: as configured
+	// haste are tenths of the configured time-out for the first tries over UDP: a lost packet
+	// is noticed sooner than by waiting for what the slowest server may need.
+	haste []int
+}
+
+// put puts one question to one server.
+func (r *Resolver) put(ctx context.Context, server string, q question, how manner) answer {
 	a := answer{server: server, result: SawTimeout}
+	if how.tries == 0 {
+		how.tries = r.tries
+	}
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -148,22 +200,30 @@ func (r *Resolver) ask(ctx context.Context, server string, q question) answer {
 		return a
 	}
 	edns := true
-	for try := range r.tries {
+	for try := range how.tries {
 		if try > 0 && !pause(ctx, rand.N(r.timeout/8+1)) {
 			break
 		}
-		m, err := r.exchange(ctx, "udp", server, q, edns)
-		if err == nil && m.Truncated || errors.Is(err, errMalformed) || errors.Is(err, errStray) {
-			m, err = r.exchange(ctx, "tcp", server, q, edns)
+		patience := r.timeout
+		if try < len(how.haste) {
+			patience = r.timeout * time.Duration(how.haste[try]) / 10
 		}
-		if err == nil && m.Rcode == dns.RcodeFormatError && edns {
+		m, err := r.exchange(ctx, "udp", server, q, how, edns, patience)
+		if err == nil && m.Truncated || errors.Is(err, errMalformed) || errors.Is(err, errStray) {
+			m, err = r.exchange(ctx, "tcp", server, q, how, edns, r.timeout)
+		}
+		if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && edns {
 			edns = false // RFC 6891, section 7: an old server that does not know OPT
-			if m, err = r.exchange(ctx, "udp", server, q, edns); err == nil && m.Truncated {
-				m, err = r.exchange(ctx, "tcp", server, q, edns)
+			if m, err = r.exchange(ctx, "udp", server, q, how, edns, r.timeout); err == nil && m.Truncated {
+				m, err = r.exchange(ctx, "tcp", server, q, how, edns, r.timeout)
 			}
 		}
 		if err == nil {
-			a.read(m, q)
+			if how.zone == "" {
+				a.read(m, q)
+			} else {
+				a.readAuthority(m, q, how.zone)
+			}
 			return a
 		}
 		a.result, a.detail = silence(err)
@@ -187,6 +247,8 @@ func silence(err error) (result, detail string) {
 		return SawTimeout, ""
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return SawUnreachable, "connection refused"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.EADDRNOTAVAIL):
+		return SawUnreachable, noRoute
 	default:
 		return SawUnreachable, ""
 	}
@@ -204,8 +266,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 // exchange sends one packet and waits for the one that answers it: same id, same question,
 // QR set. Everything else is skipped until the time is over. A fresh socket for each packet
 // gives a fresh source port, which together with the id makes blind spoofing hard.
-func (r *Resolver) exchange(ctx context.Context, network, server string, q question, edns bool) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+func (r *Resolver) exchange(ctx context.Context, network, server string, q question, how manner, edns bool, patience time.Duration) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := r.dial(ctx, network, server)
 	if err != nil {
@@ -225,7 +287,9 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	query := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), q.qtype)
 	// AD without DO asks whether the answer was validated (RFC 6840, section 5.7) and
 	// spares us the signatures, which we would not check.
-	query.AuthenticatedData = true
+	query.AuthenticatedData = how.zone == ""
+	query.RecursionDesired = how.zone == "" && !how.still
+	query.CheckingDisabled = how.unchecked
 	if edns {
 		query.SetEdns0(ednsSize, false)
 	}
@@ -315,7 +379,7 @@ func (a *answer) read(m *dns.Msg, q question) {
 		return
 	}
 	if m.AuthenticatedData {
-		a.detail = "dnssec"
+		a.detail, a.valid = "dnssec", true
 	}
 	name := q.name
 	for {

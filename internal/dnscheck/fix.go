@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -55,8 +56,14 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 		return fmt.Sprintf("Wait: the %s record at %s is visible, but some resolvers still hold the answer that there is none%s.", rec.Type, rec.Name, until)
 	case v.code == CodeCachedOld:
 		return fmt.Sprintf("Wait: the right %s record at %s is visible, but some resolvers still hold %s%s.", rec.Type, rec.Name, found(v.why), until)
+	case v.code == CodeSplitHorizon && len(v.refused) > 0:
+		return fmt.Sprintf("Publish the %s record at %s on name servers that the world can reach: it is visible only inside, because the zone is served by %s.", rec.Type, rec.Name, cut(strings.Join(v.refused, ", ")))
+	case v.code == CodeSplitHorizon:
+		return upper(reason(rec, domain, v.why, until)) + "."
+	case v.code == CodeNSLame && !v.why.told:
+		return fmt.Sprintf("Have the delegation of the zone repaired: none of its name servers answers for %s (%s).", rec.Name, silent)
 	case v.why.told && v.why.match:
-		return fmt.Sprintf("Wait: the %s record at %s is visible, but too few resolvers confirm it while there is no answer from %s.", rec.Type, rec.Name, silent)
+		return fmt.Sprintf("Wait: the %s record at %s is visible, but too few %s confirm it while there is no answer from %s.", rec.Type, rec.Name, witnesses(v), silent)
 	case v.why.told && silent == "":
 		return fmt.Sprintf("Not certain yet: %s.", reason(rec, domain, v.why, until))
 	case v.why.told:
@@ -70,8 +77,14 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 
 func explainMatch(rec Record, v verdict) string {
 	switch {
+	case v.code == CodeNegativeCached || v.code == CodeCachedOld:
+		return fmt.Sprintf("Nothing to do: the record at %s is right on its name servers, and some resolvers still hold the old answer.", rec.Name)
+	case v.code == CodeDKIMKeyRevoked || v.code == CodeDKIMKeyMismatch:
+		return fmt.Sprintf("Nothing to do: the record at %s is right, and the key that it refers to is not in order on our side.", rec.Name)
 	case v.code == CodeTargetMissing:
 		return fmt.Sprintf("Nothing to do: the record at %s is right, and what it refers to is missing on our side.", rec.Name)
+	case rec.Purpose == DKIM && rec.Type == TXT:
+		return keyAdvice(rec, v.why.found)
 	case v.why.hint != "":
 		return fmt.Sprintf("The SPF record at %s authorises this mail, but it %s, which makes other mail fail: shorten it.", rec.Name, v.why.hint)
 	}
@@ -81,25 +94,29 @@ func explainMatch(rec Record, v verdict) string {
 // reason is the sentence of a code, in lower case and without full stop.
 func reason(rec Record, domain Name, op opinion, until string) string {
 	name := rec.Name.String()
+	zone := op.zone // that the owner edits
+	if zone.IsZero() {
+		zone = zoneOf(domain)
+	}
 	held := ""
 	if until != "" {
 		held = ", and if that was just done, wait, because resolvers keep the old answer" + until
 	}
 	switch op.code {
 	case CodeNXDOMAIN:
-		return fmt.Sprintf("nothing exists at %s: publish %s%s", name, demand(rec, domain), held)
+		return fmt.Sprintf("nothing exists at %s: publish %s%s", name, demand(rec, zone), held)
 	case CodeNODATA:
-		return fmt.Sprintf("%s exists but has no %s record: publish %s%s", name, rec.Type, demand(rec, domain), held)
+		return fmt.Sprintf("%s exists but has no %s record: publish %s%s", name, rec.Type, demand(rec, zone), held)
 	case CodeDoubledZone:
 		return fmt.Sprintf("the record was published at %s, with the zone twice: rename it to %s, which is %q in a form that adds %s by itself and %q in one that does not",
 			op.where, name, rec.Name.relativeTo(Name{op.hint}), op.hint, name+".")
 	case CodeWrongZoneLevel:
 		return fmt.Sprintf("the record was published at %s: move it to %s, which is %q in a form that adds %s by itself",
-			op.where, name, rec.Name.relativeTo(zoneOf(domain)), zoneOf(domain))
+			op.where, name, rec.Name.relativeTo(zone), zone)
 	case CodeMXNull:
 		return fmt.Sprintf("%s has a null MX (\"0 .\"), which refuses all mail: replace it by %q", name, rec.Expected())
 	case CodeSPFMissing:
-		return fmt.Sprintf("%s has no SPF record: publish %s%s", name, demand(rec, domain), held)
+		return fmt.Sprintf("%s has no SPF record: publish %s%s", name, demand(rec, zone), held)
 	case CodeSPFIncludeMissing:
 		return fmt.Sprintf("the SPF record at %s does not include %s: change it from %s to %s", name, includeTarget(rec.Value), found(op), quoteOurs(op.hint))
 	case CodeSPFIncludeUnreachable:
@@ -115,57 +132,102 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeSPFIncludeBroken:
 		return fmt.Sprintf("the SPF record at %s leads to %s, which has not exactly one SPF record: remove that from %s", name, quote(op.hint), found(op))
 	case CodeDMARCMissing:
-		return fmt.Sprintf("neither %s nor its organizational domain has a DMARC policy: publish %s%s", domain, demand(rec, domain), held)
+		return fmt.Sprintf("neither %s nor its organizational domain has a DMARC policy: publish %s%s", domain, demand(rec, zone), held)
 	case CodeDMARCSyntax:
 		return fmt.Sprintf("the DMARC policy at %s cannot be read: correct %s, for instance to %s", name, found(op), quoteOurs(rec.Expected()))
 	case CodeDMARCMultiple:
 		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one", name, len(op.found))
+	case CodeNotDelegated:
+		return fmt.Sprintf("the domain of %s %s: register it, or have the delegation at its registrar set to the name servers that hold its zone, then publish %s", name, cutOr(op.hint, "does not exist"), demand(rec, zone))
+	case CodeWildcard:
+		return fmt.Sprintf("only the wildcard *.%s answers at %s, with %s: publish beside it %s", cutOr(op.hint, "?"), name, found(op), demand(rec, zone))
+	case CodeCNAMEProxied:
+		return fmt.Sprintf("%s answers with an address of a proxy (%s) and hides its CNAME: switch the proxy off for this name (\"DNS only\"), so that it is a CNAME to %q", name, found(op), rec.Expected())
+	case CodeNSInconsistent:
+		return fmt.Sprintf("the name servers do not agree about %s: %s", name, cutLong(op.hint))
+	case CodeSplitHorizon:
+		return fmt.Sprintf("%s is visible only inside your network (resolver %s): publish it in the public zone as well, namely %s", name, cutOr(op.hint, "of yours"), demand(rec, zone))
 	case CodeWrongType:
-		return fmt.Sprintf("%s has %s where a %s record is needed: replace it, publish %s", name, found(op), rec.Type, demand(rec, domain))
+		return fmt.Sprintf("%s has %s where a %s record is needed: replace it, publish %s", name, found(op), rec.Type, demand(rec, zone))
 	case CodeCNAMEFlattened:
-		return fmt.Sprintf("%s answers with an address (%s) and hides its CNAME: switch off flattening or proxying there, so that it is a CNAME to %s", name, found(op), rec.Expected())
+		if len(op.found) > 0 && strings.HasPrefix(op.found[0], "TXT ") {
+			return fmt.Sprintf("%s shows the key behind its target (%s) instead of a CNAME, and will show an old one after the next rotation: switch off flattening there, so that it is a CNAME to %q", name, found(op), rec.Expected())
+		}
+		return fmt.Sprintf("%s answers with an address (%s) and hides its CNAME: switch off flattening or proxying there, so that it is a CNAME to %q", name, found(op), rec.Expected())
 	case CodeCNAMEWithOtherData:
-		return fmt.Sprintf("%s has %s, beside which no %s record can exist: remove the CNAME, or choose another name, then publish %s", name, found(op), rec.Type, demand(rec, domain))
+		if rec.Type == CNAME {
+			return fmt.Sprintf("%s has %s beside its CNAME, and receivers see one or the other: remove everything but the CNAME to %q", name, found(op), rec.Expected())
+		}
+		return fmt.Sprintf("%s has %s, beside which no %s record can exist: remove the CNAME, or choose another name, then publish %s", name, found(op), rec.Type, demand(rec, zone))
 	case CodeCNAMELoop:
-		return fmt.Sprintf("the CNAME at %s leads in a circle or through more than %d names (%s): replace it, publish %s", name, maxChain, found(op), demand(rec, domain))
+		return fmt.Sprintf("the CNAME at %s leads in a circle or through more than %d names (%s): replace it, publish %s", name, maxChain, found(op), demand(rec, zone))
 	case CodeTargetDoubled:
 		return fmt.Sprintf("the %s at %s points to %s, with your own zone appended: write the target with a full stop at its end, %q", rec.Type, name, found(op), absolute(rec.Value))
 	case CodeValueQuoted:
-		return fmt.Sprintf("the value at %s has quotes, blanks or line breaks in it: change %s to exactly %s, without quotes around it", name, found(op), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the value at %s has quotes, blanks or line breaks in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueCaseChanged:
-		return fmt.Sprintf("the value at %s was changed between upper and lower case: change %s to exactly %s", name, found(op), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the value at %s was changed between upper and lower case: change %s to exactly %s", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueTruncated:
-		return fmt.Sprintf("the value at %s was cut off: change %s to %s", name, found(op), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the value at %s was cut off: change %s to %s", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeStaleValue:
-		return fmt.Sprintf("%s holds %s, a value of ours that is not the one for this record%s: publish %s", name, found(op), region(rec), demand(rec, domain))
+		return fmt.Sprintf("%s holds %s, a value of ours that is not the one for this record%s: publish %s", name, found(op), region(rec), demand(rec, zone))
 	case CodeMXExtra:
-		return fmt.Sprintf("%s has other exchanges beside ours (%s): keep only %q, or choose a name that receives no mail", name, found(op), rec.Expected())
+		return fmt.Sprintf("%s has another exchange beside ours (%s): keep only %q, or choose a name that receives no mail", name, quote(first(op.found)), rec.Expected())
 	case CodeMXWrongPriority:
 		return fmt.Sprintf("the MX at %s has another priority (%s): change it to %q", name, found(op), rec.Expected())
 	case CodeDKIMKeyRevoked:
-		return fmt.Sprintf("the DKIM key at %s is revoked (empty p=): publish %s", name, demand(rec, domain))
+		return fmt.Sprintf("the DKIM key at %s is revoked (empty p=): publish %s", name, demand(rec, zone))
 	case CodeDKIMMultipleKeys:
 		return fmt.Sprintf("%s has %d DKIM keys, and receivers may take any: keep only %s", name, len(op.found), quoteOurs(rec.Expected()))
 	case CodeDKIMKeyMismatch:
-		return fmt.Sprintf("%s holds another DKIM key: replace %s, publish %s", name, found(op), demand(rec, domain))
+		if problem := keyProblem(op.found); problem != "" {
+			return fmt.Sprintf("verifiers cannot use the key at %s (%s): replace %s, publish %s", name, problem, found(op), demand(rec, zone))
+		}
+		return fmt.Sprintf("%s holds another DKIM key: replace %s, publish %s", name, found(op), demand(rec, zone))
 	default:
 		if rec.isSPF() {
 			return fmt.Sprintf("the SPF record at %s does not let %s pass: %s", name, includeTarget(rec.Value), instead(op))
 		}
-		return fmt.Sprintf("%s holds %s: publish %s instead", name, found(op), demand(rec, domain))
+		return fmt.Sprintf("%s holds %s: publish %s instead", name, found(op), demand(rec, zone))
 	}
+}
+
+func witnesses(v verdict) string {
+	if v.zone == nil {
+		return "resolvers"
+	}
+	return "servers"
+}
+
+func cutOr(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return clean(cut(s))
+}
+
+// cutLong keeps a sentence of our own with names of others in it printable and bounded.
+func cutLong(s string) string { return clean(s[:min(len(s), 600)]) }
+
+// clean drops what must not get onto a terminal or into a log.
+func clean(s string) string {
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s), "\ufffd")
 }
 
 // demand describes the record to publish, with its absolute name and the name as it is
 // typed into a form that appends the zone.
-func demand(rec Record, domain Name) string {
-	zone := zoneOf(domain)
+func demand(rec Record, zone Name) string {
 	where := fmt.Sprintf("at %s (%q in a form that adds %s by itself)", rec.Name, rec.Name.relativeTo(zone), zone)
 	switch rec.Type {
 	case CNAME:
-		return fmt.Sprintf("a CNAME record %s that points to %s", where, rec.Expected())
+		return fmt.Sprintf("a CNAME record %s that points to %q", where, rec.Expected())
 	case MX:
-		return fmt.Sprintf("an MX record %s with priority %d and exchange %s", where, rec.priority(), absolute(rec.Value))
+		return fmt.Sprintf("an MX record %s with priority %d and exchange %q", where, rec.priority(), absolute(rec.Value))
 	default:
 		return fmt.Sprintf("a TXT record %s with the value %s", where, quoteOurs(rec.Expected()))
 	}
@@ -177,6 +239,13 @@ func zoneOf(domain Name) Name {
 		return org
 	}
 	return domain
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // found quotes the first values of an opinion.

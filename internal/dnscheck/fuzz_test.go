@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"blitiri.com.ar/go/spf"
 	"github.com/miekg/dns"
 )
 
@@ -98,13 +97,12 @@ func FuzzSPF(f *testing.F) {
 		}}
 		evaluate := func(record string) bool {
 			p.record = record
-			result, _ := p.check(t.Context(), true)
-			return result == spf.Pass && p.asked
+			return p.check(t.Context()).Result == SPFPass && p.asked
 		}
 		if evaluate(record) && !strings.Contains(lower(record), "mail") && !strings.ContainsAny(record, "%") {
 			t.Fatalf("%q authorises us without naming us", record)
 		}
-		if !evaluate(withInclude(record, target)) {
+		if _, err := ParseSPF(record); err == nil && !evaluate(withInclude(record, target)) {
 			t.Fatalf("the proposal for %q does not authorise us: %q", record, withInclude(record, target))
 		}
 		if questions > 100 {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -44,13 +45,14 @@ type Resolver struct {
 	tries   int
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	slots   chan struct{}
+	spoke   map[string]*atomic.Int64 // when each server last said anything, in Unix nanoseconds
 }
 
 // NewResolver checks the configuration. It sends nothing.
 func NewResolver(c ResolverConfig) (*Resolver, error) {
 	r := &Resolver{
 		timeout: c.Timeout, tries: c.Tries, dial: c.Dial,
-		slots: make(chan struct{}, maxExchanges),
+		slots: make(chan struct{}, maxExchanges), spoke: make(map[string]*atomic.Int64),
 	}
 	if r.timeout == 0 {
 		r.timeout = defaultTimeout
@@ -79,12 +81,30 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 			return nil, fmt.Errorf("resolver: server %s is listed twice: one server must not count as two", quote(s))
 		}
 		r.servers = append(r.servers, s)
+		r.spoke[s] = new(atomic.Int64)
 	}
 	return r, nil
 }
 
 // Servers returns the servers that are asked, in configured order, each as host:port.
 func (r *Resolver) Servers() []string { return slices.Clone(r.servers) }
+
+// deadAfter is how long a resolver must have been silent to count as switched off rather
+// than as having lost a packet.
+const deadAfter = 10 * time.Minute
+
+// alive counts the servers that are not switched off: a dead one has no vote, but one that
+// merely missed a question keeps it, so that the loss of packets does not let a single
+// resolver speak for all.
+func (r *Resolver) alive() int {
+	n, now := 0, time.Now().UnixNano()
+	for _, s := range r.servers {
+		if t := r.spoke[s].Load(); t != 0 && now-t < int64(deadAfter) {
+			n++
+		}
+	}
+	return n
+}
 
 // question is what is asked; name is bare (lower case, no trailing dot).
 type question struct {
@@ -99,23 +119,28 @@ type enough func(got []answer) (wait time.Duration, decided bool)
 // gather asks every server at once and returns one answer for each, in configured order.
 // With enough, servers that are slower than it allows count as timed out.
 func (r *Resolver) gather(ctx context.Context, q question, enough enough) []answer {
+	return gather(ctx, len(r.servers), enough, func(ctx context.Context, i int) answer { return r.ask(ctx, r.servers[i], q) })
+}
+
+// gather asks n servers at once, by index.
+func gather(ctx context.Context, n int, enough enough, ask func(ctx context.Context, i int) answer) []answer {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type indexed struct {
 		i int
 		a answer
 	}
-	results := make(chan indexed, len(r.servers))
-	for i, server := range r.servers {
-		go func() { results <- indexed{i, r.ask(ctx, server, q)} }()
+	results := make(chan indexed, n)
+	for i := range n {
+		go func() { results <- indexed{i, ask(ctx, i)} }()
 	}
-	answers := make([]answer, len(r.servers))
-	got := make([]answer, 0, len(r.servers))
+	answers := make([]answer, n)
+	got := make([]answer, 0, n)
 	var stop <-chan time.Time
 	late := false
 	// Also after a cancel all results are awaited: no goroutine outlives the call, and a
 	// cancelled exchange returns at once.
-	for len(got) < len(r.servers) {
+	for len(got) < n {
 		select {
 		case res := <-results:
 			res.a.skipped = late && res.a.result == SawTimeout

@@ -25,6 +25,9 @@ func newLab(t testing.TB, zone string, n int) *lab {
 	t.Helper()
 	l := &lab{}
 	network := dnstest.Network{}
+	if !strings.Contains(zone, " SOA ") {
+		zone += "\nexample.org. 60 IN SOA ns.example.org. noreply.example.org. 1 3600 600 86400 60" // the domain exists
+	}
 	var addresses []string
 	for i := range n {
 		s := dnstest.New(t, zone)

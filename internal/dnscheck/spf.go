@@ -3,19 +3,12 @@ package dnscheck
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"net"
+	"net/netip"
 	"strings"
 
-	"blitiri.com.ar/go/spf"
 	"github.com/miekg/dns"
 )
-
-// isSPF selects SPF records among the TXT records of a name (RFC 7208, section 4.5).
-func isSPF(txt string) bool {
-	l := lower(txt)
-	return l == "v=spf1" || strings.HasPrefix(l, "v=spf1 ")
-}
 
 func spfRecords(values []string) []string {
 	var records []string
@@ -61,41 +54,6 @@ func plausibleSPF(values []string, target string) bool {
 	return refersTo(before, target)
 }
 
-// withInclude puts our include directly behind the version, where nothing can hide it.
-func withInclude(record, target string) string {
-	_, rest, _ := strings.Cut(strings.TrimSpace(record), " ")
-	return strings.TrimSpace("v=spf1 include:" + target + " " + strings.TrimSpace(rest))
-}
-
-// mergeSPF makes one record out of several: ours first, then each mechanism once, and the
-// first "all" at the end. With a redirect there is no merge that keeps its meaning.
-func mergeSPF(records []string, target string) string {
-	terms, all := []string{"v=spf1"}, "~all"
-	seen := map[string]bool{"v=spf1": true}
-	if target != "" {
-		terms = append(terms, "include:"+target)
-		seen["include:"+target] = true
-	}
-	haveAll := false
-	for _, record := range records {
-		for term := range strings.FieldsSeq(record) {
-			l := strings.TrimPrefix(lower(term), "+")
-			switch {
-			case strings.HasPrefix(l, "redirect="):
-				return ""
-			case strings.TrimLeft(l, "-~?") == "all":
-				if !haveAll {
-					all, haveAll = l, true
-				}
-			case !seen[l]:
-				seen[l] = true
-				terms = append(terms, term)
-			}
-		}
-	}
-	return strings.Join(append(terms, all), " ")
-}
-
 // spf judges one server's answer: is mail that our include target authorises authorised by
 // the owner's record? Only an evaluation can tell, because terms before ours, nested
 // includes, redirects and the limits of RFC 7208 all have a say.
@@ -115,13 +73,14 @@ func (r *run) spf(ctx context.Context, rec Record, a answer) opinion {
 		}
 		return opinion{told: true, code: CodeSPFMissing, found: values}
 	case 1:
-		return r.evaluateSPF(ctx, rec, records[0], target)
+		return judgeSPF(ctx, r.first, rec, records[0], target)
 	default:
 		return opinion{told: true, code: CodeSPFMultiple, found: records, hint: mergeSPF(records, target)}
 	}
 }
 
-func (r *run) evaluateSPF(ctx context.Context, rec Record, record, target string) opinion {
+// judgeSPF judges the only SPF record of a name.
+func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target string) opinion {
 	op := opinion{told: true, found: []string{record}}
 	if target == "" {
 		op.match = strings.Join(strings.Fields(lower(record)), " ") == strings.Join(strings.Fields(lower(rec.Value)), " ")
@@ -131,46 +90,40 @@ func (r *run) evaluateSPF(ctx context.Context, rec Record, record, target string
 		}
 		return op
 	}
-	p := &spfProbe{lookups: r.first, apex: rec.Name.s, record: record, target: target, addr: probeAddress()}
-	result, err := p.check(ctx, true)
+	p := &spfProbe{lookups: ask, apex: rec.Name.s, record: record, target: target, addr: probeAddress()}
+	ev := p.check(ctx)
 	named := refersTo(record, target)
 	op.hint = withInclude(record, target)
-	dnsErr, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
-	case result == spf.Pass && p.asked:
+	case ev.Result == SPFPass && p.asked:
 		op.match, op.code, op.hint = true, CodeMatch, ""
 		// Our part works; the rest of the record is worth a warning.
-		if _, err := p.check(ctx, false); errors.Is(err, spf.ErrLookupLimitReached) {
+		whole := &spfProbe{lookups: ask, apex: rec.Name.s, record: record} // our target as it is
+		switch survey, endless := surveySPF(ctx, whole, rec.Name.s); {
+		case endless || survey.Lookups > maxSPFLookups:
 			op.hint = "needs more than 10 DNS look-ups as a whole"
-		} else if errors.Is(err, spf.ErrVoidLookupLimitReached) {
+		case survey.Voids > maxSPFVoids:
 			op.hint = "has more than 2 look-ups that find nothing"
 		}
-		if t := r.first(ctx, question{target, dns.TypeTXT}); t.told() && len(spfRecords(t.values())) == 0 {
+		if t := ask(ctx, question{target, dns.TypeTXT}); t.told() && len(spfRecords(t.values())) == 0 {
 			op.code = CodeTargetMissing
 		}
-	case result == spf.TempError:
-		op.told, op.code = false, CodeSERVFAIL
-		if isDNS && dnsErr.IsTimeout {
-			op.code = CodeTimeout
-		}
-	case result == spf.PermError && !named && (errors.Is(err, spf.ErrLookupLimitReached) || errors.Is(err, spf.ErrVoidLookupLimitReached)):
+	case ev.Result == SPFTemperror:
+		op.told, op.code = false, ev.Code
+	case ev.Result == SPFPermerror && !named && (ev.Code == CodeSPFTooManyLookups || ev.Code == CodeSPFVoidLookups):
 		op.code = CodeSPFIncludeMissing // put in front, ours comes before the limit
-	case result == spf.PermError:
-		op.code = CodeSPFSyntax
-		switch {
-		case errors.Is(err, spf.ErrLookupLimitReached), errors.Is(err, spf.ErrTooManyMXRecords):
-			op.code = CodeSPFTooManyLookups
-		case errors.Is(err, spf.ErrVoidLookupLimitReached):
-			op.code = CodeSPFVoidLookups
-		case errors.Is(err, spf.ErrNoResult), errors.Is(err, spf.ErrMultipleRecords), isDNS:
+	case ev.Result == SPFPermerror:
+		op.code = ev.Code
+		switch ev.Code {
+		case CodeSPFMultiple, CodeSPFIncludeBroken: // two records behind an include
 			op.code, op.hint = CodeSPFIncludeBroken, p.last
-		default:
-			op.hint = err.Error()
+		case CodeSPFSyntax:
+			op.hint = ev.Problem
 		}
 	case p.asked && named:
-		op.code, op.hint = CodeValueMismatch, mergeSPF([]string{strings.NewReplacer("-include:"+target, "", "~include:"+target, "", "?include:"+target, "").Replace(lower(record))}, target)
+		op.code = CodeValueMismatch // a qualifier that is none of a pass
 	case named:
-		op.code, op.hint = CodeSPFIncludeUnreachable, mergeSPF([]string{record}, target)
+		op.code = CodeSPFIncludeUnreachable
 	default:
 		op.code = CodeSPFIncludeMissing
 	}
@@ -179,19 +132,18 @@ func (r *run) evaluateSPF(ctx context.Context, rec Record, record, target string
 
 // probeAddress is random in the discard-only block (RFC 6666): no record lists it by
 // accident, so only the answer that we put behind our target can.
-func probeAddress() net.IP {
-	ip := net.IP{0: 0x01, 15: 0}
+func probeAddress() netip.Addr {
+	ip := [16]byte{0: 0x01}
 	rand.Read(ip[8:])
-	return ip
+	return netip.AddrFrom16(ip)
 }
 
-// spfProbe answers an evaluation: the owner's record as it was seen, our target as if it
-// listed the probe address, all else from the DNS.
+// spfProbe answers an evaluation: the owner's record as it was seen, or as it is proposed; our
+// target, if there is one, as if it listed the probe address; all else from the DNS.
 type spfProbe struct {
 	lookups
 	apex, record, target string
-	addr                 net.IP
-	authorise            bool
+	addr                 netip.Addr
 	asked                bool   // the evaluation reached our target
 	last                 string // the policy that was asked for last: the broken one after an error
 }
@@ -200,21 +152,20 @@ type spfProbe struct {
 // look-up for the lack of one would be counted against the owner.
 const ptrName = "probe.invalid."
 
-func (p *spfProbe) check(ctx context.Context, authorise bool) (spf.Result, error) {
-	p.authorise, p.asked = authorise, false
-	return spf.CheckHostWithSender(p.addr, p.apex, "postmaster@"+p.apex, spf.WithContext(ctx), spf.WithResolver(p))
+func (p *spfProbe) check(ctx context.Context) SPFEvaluation {
+	p.asked = false
+	return evaluateSPF(ctx, &spfEval{dns: p, standIn: true, q: SPFQuery{
+		IP: p.addr, Domain: p.apex, Sender: "postmaster@" + p.apex, HELO: strings.TrimSuffix(ptrName, "."),
+	}})
 }
 
 func (p *spfProbe) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	p.last = bare(name)
-	switch p.last {
-	case p.target:
+	switch {
+	case p.last == p.target && p.target != "":
 		p.asked = true
-		if p.authorise {
-			return []string{"v=spf1 ip6:" + p.addr.String() + " -all"}, nil
-		}
-		return []string{"v=spf1 -all"}, nil
-	case p.apex:
+		return []string{"v=spf1 ip6:" + p.addr.String() + " -all"}, nil
+	case p.last == p.apex && p.record != "":
 		return []string{p.record}, nil
 	}
 	return p.lookups.LookupTXT(ctx, name)
@@ -224,9 +175,51 @@ func (p *spfProbe) LookupAddr(context.Context, string) ([]string, error) {
 	return []string{ptrName}, nil
 }
 
-func (p *spfProbe) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	if host == ptrName {
+// LookupNetIP asks for both families, so that a host without IPv6 is not void for the probe.
+func (p *spfProbe) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if bare(host) == bare(ptrName) {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
-	return p.lookups.LookupIPAddr(ctx, host)
+	if network == "ip6" {
+		network = "ip"
+	}
+	return p.lookups.LookupNetIP(ctx, network, host)
+}
+
+// LookupNetIP returns the IPv4 ("ip4") or IPv6 ("ip6") addresses of a host, or both ("ip").
+func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return lookups(r.first).LookupNetIP(ctx, network, host)
+}
+
+// LookupNetIP with "ip" finds nothing only where both families have nothing.
+func (ask lookups) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if network == "ip" {
+		ips, err := ask.LookupIPAddr(ctx, host)
+		addrs := make([]netip.Addr, 0, len(ips))
+		for _, ip := range ips {
+			if a, ok := netip.AddrFromSlice(ip.IP); ok {
+				addrs = append(addrs, a.Unmap())
+			}
+		}
+		return addrs, err
+	}
+	qtype := dns.TypeA
+	if network == "ip6" {
+		qtype = dns.TypeAAAA
+	}
+	a, err := ask.do(ctx, host, qtype)
+	var addrs []netip.Addr
+	for _, rr := range a.records {
+		var ip net.IP
+		switch rr := rr.(type) {
+		case *dns.A:
+			ip = rr.A
+		case *dns.AAAA:
+			ip = rr.AAAA
+		}
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			addrs = append(addrs, a.Unmap())
+		}
+	}
+	return addrs, err
 }

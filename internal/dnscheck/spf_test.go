@@ -1,7 +1,7 @@
 package dnscheck
 
 import (
-	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -41,6 +41,7 @@ func TestSPFIsJudgedByEvaluation(t *testing.T) {
 		{"through a CNAME", "example.org. IN CNAME e.example.net.\n" + `e.example.net. IN TXT "` + ourSPF + `"`, CodeMatch},
 		{"macro that expands to us", apex("v=spf1 include:_spf.%{d1}.example ~all") + `_spf.org.example. IN TXT "v=spf1 include:_spf.mail.example -all"`, CodeMatch},
 		{"budget blown behind us", apex("v=spf1 include:_spf.mail.example"+many.String()+" ~all") + hosts.String(), CodeMatch},
+		{"names of each message before us", apex("v=spf1 include:%{i}.log.example.net exists:%{l}.%{p}.example.net include:_spf.mail.example ~all"), CodeMatch},
 		{"ptr before us", apex("v=spf1 ptr include:_spf.mail.example ~all"), CodeMatch},
 
 		{"nothing", "", CodeSPFMissing},
@@ -146,9 +147,9 @@ func TestHostileSPFCannotMakeUsAskForEver(t *testing.T) {
 }
 
 func TestProbeAddressesAreRandomAndDiscardOnly(t *testing.T) {
-	_, discard, _ := net.ParseCIDR("100::/64")
+	discard := netip.MustParsePrefix("100::/64")
 	a, b := probeAddress(), probeAddress()
-	if !discard.Contains(a) || a.Equal(b) {
+	if !discard.Contains(a) || a == b {
 		t.Errorf("%s and %s", a, b)
 	}
 }

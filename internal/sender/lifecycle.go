@@ -41,8 +41,11 @@ func Observe(findings []dnscheck.Finding, asked bool) Observation {
 		o.Outcome = dnscheck.Unknown
 	}
 	for _, f := range findings {
+		// Name servers that disagree are no absence: one that lags behind must not cost a proof
+		// that the others still show.
+		apart := f.Code == dnscheck.CodeNSInconsistent
 		switch {
-		case f.Outcome == dnscheck.Missing || f.Outcome == dnscheck.Mismatch:
+		case !apart && (f.Outcome == dnscheck.Missing || f.Outcome == dnscheck.Mismatch):
 			o.Outcome = f.Outcome
 		case f.Outcome != dnscheck.Match && o.Outcome == dnscheck.Match:
 			o.Outcome = dnscheck.Unknown

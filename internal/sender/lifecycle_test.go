@@ -175,6 +175,11 @@ func TestOneUnknownRecordMakesAFacetUnknownAndOneAbsentMakesItAbsent(t *testing.
 			t.Errorf("%v: %q, want %q", c.findings, got, c.want)
 		}
 	}
+	// A name server that lags behind is no absence.
+	apart := []dnscheck.Finding{{Outcome: dnscheck.Mismatch, Code: dnscheck.CodeNSInconsistent}}
+	if got := Observe(apart, false).Outcome; got != dnscheck.Unknown {
+		t.Errorf("servers that disagree: %q", got)
+	}
 }
 
 // Whatever is observed, and in whatever order: only a counted absence worsens a

@@ -1,6 +1,7 @@
 package dnstest
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 	name := dns.CanonicalName(asked.Name)
 
 	s.mu.Lock()
-	s.log = append(s.log, Query{Name: strings.TrimSuffix(name, "."), Type: dns.TypeToString[asked.Qtype], TCP: tcp})
+	s.log = append(s.log, Query{Name: strings.TrimSuffix(name, "."), Type: dns.TypeToString[asked.Qtype], TCP: tcp, RD: q.RecursionDesired})
 	faults := s.faultsFor(name, asked.Qtype, tcp)
 	m := new(dns.Msg).SetReply(q)
 	m.Authoritative, m.RecursionAvailable = true, true
@@ -35,7 +36,21 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 		m.SetEdns0(dns.DefaultMsgSize, opt.Do())
 		size = max(size, int(opt.UDPSize()))
 	}
-	s.answer(m, name, asked.Qtype)
+	switch {
+	case s.network != nil: // its own zones come first, like the local data of a resolver
+		if rrs, exists := s.names[name]; !exists || len(rrs[asked.Qtype]) == 0 {
+			s.mu.Unlock()
+			s.recurse(m, name, asked.Qtype)
+			s.mu.Lock()
+			break
+		}
+		s.answer(m, name, asked.Qtype)
+		m.Authoritative = false
+	case s.authority:
+		s.answerAsAuthority(m, name, asked.Qtype)
+	default:
+		s.answer(m, name, asked.Qtype)
+	}
 	s.mu.Unlock()
 
 	for _, f := range faults {
@@ -46,7 +61,12 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 			if !s.sleep(f.delay) {
 				return nil
 			}
+		case faultValidated:
+			m.AuthenticatedData = true
 		case faultServfail:
+			if f.checks && q.CheckingDisabled {
+				continue
+			}
 			empty(m, dns.RcodeServerFailure)
 			if o := m.IsEdns0(); o != nil && f.code != 0 {
 				o.Option = append(o.Option, &dns.EDNS0_EDE{InfoCode: f.code, ExtraText: "test"})
@@ -97,6 +117,7 @@ func pack(m *dns.Msg) []byte {
 func empty(m *dns.Msg, rcode int) {
 	m.Rcode = rcode
 	m.Answer, m.Ns = nil, nil
+	m.Extra = slices.DeleteFunc(m.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeOPT })
 }
 
 func (s *Server) sleep(d time.Duration) bool {

@@ -13,6 +13,7 @@ type Fault struct {
 	lie     []dns.RR
 	code    uint16
 	udpOnly bool
+	checks  bool // not where the question has CD set (RFC 4035, section 3.2.2)
 }
 
 type faultKind int
@@ -29,6 +30,7 @@ const (
 	faultGarbage
 	faultReferral
 	faultLie
+	faultValidated
 )
 
 // Faults without parameters.
@@ -39,9 +41,11 @@ var (
 	Drop          = Fault{kind: faultDrop}                    // no reply at all
 	Truncate      = Fault{kind: faultTruncate, udpOnly: true} // TC and no records
 	WrongID       = Fault{kind: faultWrongID}
-	WrongQuestion = Fault{kind: faultWrongQuestion} // the answer is for another name
-	Garbage       = Fault{kind: faultGarbage}       // the right id, then bytes that are no message
-	Referral      = Fault{kind: faultReferral}      // other name servers instead of an answer
+	WrongQuestion = Fault{kind: faultWrongQuestion}          // the answer is for another name
+	Garbage       = Fault{kind: faultGarbage}                // the right id, then bytes that are no message
+	Bogus         = Fault{kind: faultServfail, checks: true} // SERVFAIL without a word, as a validating resolver whose questioner has checking enabled
+	Validated     = Fault{kind: faultValidated}              // no fault: AD is set
+	Referral      = Fault{kind: faultReferral}               // other name servers instead of an answer
 )
 
 // Delay answers late.
@@ -52,6 +56,9 @@ func Lie(rrText string) Fault { return Fault{kind: faultLie, lie: parse(rrText)}
 
 // Extended answers SERVFAIL with an extended error code (RFC 8914).
 func Extended(code uint16) Fault { return Fault{kind: faultServfail, code: code} }
+
+// ExtendedBogus is Bogus with an extended error code (RFC 8914).
+func ExtendedBogus(code uint16) Fault { return Fault{kind: faultServfail, code: code, checks: true} }
 
 // UDPOnly limits a fault to UDP.
 func (f Fault) UDPOnly() Fault {

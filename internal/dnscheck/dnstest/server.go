@@ -7,8 +7,9 @@
 //
 // It answers as an authoritative server for all names it holds and as a resolver for the
 // rest of the world, which does not exist: negative answers carry a SOA, CNAMEs are chased,
-// empty non-terminals are NODATA, wildcards follow RFC 4592. It does not refer to other
-// servers, sign, or transfer zones.
+// empty non-terminals are NODATA, wildcards follow RFC 4592. With Authority it keeps to its
+// zones and refers to other servers, with Recursor it asks them. It does not sign or
+// transfer zones.
 package dnstest
 
 import (
@@ -35,6 +36,10 @@ type Server struct {
 	closed  chan struct{}
 	wg      sync.WaitGroup
 
+	authority bool
+	network   Network // whom a recursor asks; nil for others
+	root      string
+
 	mu     sync.Mutex
 	names  map[string]map[uint16][]dns.RR // canonical owner -> type -> records
 	faults map[key][]Fault
@@ -51,6 +56,7 @@ type Query struct {
 	Name string // lower case, no trailing dot
 	Type string // mnemonic
 	TCP  bool
+	RD   bool // recursion was desired
 }
 
 // Option changes a Server before it starts.

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/mattn/go-isatty"
+	"github.com/miekg/dns"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// checkCmd looks at the DNS without a server: at the mail posture of domains, or at records
+// that a file lists.
+type checkCmd struct {
+	Domain  []string `arg:"" optional:"" help:"Domains to look at; with --records, the domain whose records these are."`
+	Domains string   `help:"File with one domain a line, # for comments; - is standard input." placeholder:"FILE"`
+	Records string   `help:"File with the records that shall be there, a JSON array; - is standard input." placeholder:"FILE"`
+
+	Include  string   `help:"SPF include of a provider that shall be authorised; proposes a record where it is not." placeholder:"NAME"`
+	IP       string   `name:"ip" help:"Judge mail from this address." placeholder:"ADDRESS"`
+	MailFrom string   `help:"Domain of the reverse-path, where it is not the domain itself." placeholder:"DOMAIN"`
+	Selector []string `help:"DKIM selector to look at; may be repeated." placeholder:"NAME"`
+
+	Resolver         []string      `help:"Resolver to ask in place of the system's; may be repeated." placeholder:"HOST:PORT"`
+	Mode             string        `help:"Ask the name servers of the zone themselves, or resolvers only." enum:"authoritative,resolver" default:"authoritative"`
+	AllowPrivateNS   bool          `name:"allow-private-ns" help:"Ask name servers at private and loopback addresses; also POSTSEAL_ALLOW_PRIVATE_NS=1."`
+	AuthoritativeMap []string      `help:"Where a name server's address really listens, for laboratories; may be repeated." placeholder:"IP=HOST:PORT"`
+	Timeout          time.Duration `help:"Time for one domain." default:"10s"`
+	JSON             bool          `name:"json" help:"Answer in JSON, for programs."`
+}
+
+// Help is what --help says at the end.
+func (checkCmd) Help() string {
+	return "Ends with 0 if all is as it should be, 1 if there is something to fix, and 2 if there is nothing to fix but not everything could be told."
+}
+
+// The exit codes of check.
+const (
+	exitFix     = 1
+	exitUnknown = 2
+)
+
+// atOnce is how many domains are looked at together: enough to hide slow servers, few enough
+// for resolvers at home.
+const atOnce = 8
+
+// Run is the command. An interrupt must not look like a check without findings.
+func (c *checkCmd) Run(s *streams) error {
+	err := c.check(s)
+	if s.ctx.Err() != nil {
+		fmt.Fprintln(s.errOut, "postseal: interrupted, not everything was looked at")
+		return ended(exitUnknown)
+	}
+	return err
+}
+
+// check decides which of the two checks is wanted.
+func (c *checkCmd) check(s *streams) error {
+	checker, err := c.checker(s)
+	if err != nil {
+		return err
+	}
+	if c.Records != "" {
+		if len(c.Domain) > 1 || c.Domains != "" {
+			return errors.New("--records is about one domain: give at most one, and no --domains")
+		}
+		if c.Include != "" || c.IP != "" || c.MailFrom != "" || len(c.Selector) > 0 {
+			return errors.New("--include, --ip, --mail-from and --selector are about a domain, not about --records")
+		}
+		return c.checkRecords(s, checker)
+	}
+	return c.checkDomains(s, checker)
+}
+
+func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
+	servers := c.Resolver
+	if len(servers) == 0 {
+		system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
+		if err != nil || len(system.Servers) == 0 {
+			return nil, errors.New("the system names no resolvers: give one with --resolver HOST:PORT")
+		}
+		for _, server := range system.Servers {
+			if at := net.JoinHostPort(server, system.Port); !slices.Contains(servers, at) {
+				servers = append(servers, at)
+			}
+		}
+	}
+	if c.Timeout <= 0 {
+		return nil, fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
+	}
+	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: servers})
+	if err != nil {
+		return nil, err
+	}
+	config := dnscheck.CheckerConfig{
+		Resolver: resolver, Timeout: c.Timeout, Mode: dnscheck.Mode(c.Mode), LookInside: true,
+		AllowPrivateNS: c.AllowPrivateNS || slices.Contains([]string{"1", "true"}, s.getenv("POSTSEAL_ALLOW_PRIVATE_NS")),
+	}
+	if config.Mode == dnscheck.ModeResolver && len(servers) == 1 {
+		// Nothing is granted here, so one witness may do; but it should be known.
+		config.Quorum = 1
+		fmt.Fprintf(s.errOut, "postseal: %s alone is asked, and what it says is taken for true: name a second --resolver\n", servers[0])
+	}
+	for _, entry := range c.AuthoritativeMap {
+		ip, at, _ := strings.Cut(entry, "=")
+		addr, err := netip.ParseAddr(ip)
+		if err != nil || at == "" {
+			return nil, fmt.Errorf("--authoritative-map %q: write it as IP=HOST:PORT", entry)
+		}
+		if config.AuthoritativeMap == nil {
+			config.AuthoritativeMap = make(map[netip.Addr]string)
+		}
+		config.AuthoritativeMap[addr] = at
+	}
+	return dnscheck.NewChecker(config)
+}
+
+// checkRecords compares what a file lists with what is published.
+func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
+	text, err := readInput(s, c.Records)
+	if err != nil {
+		return err
+	}
+	records, err := parseRecords(c.Records, text)
+	if err != nil {
+		return err
+	}
+	var domain dnscheck.Name
+	if len(c.Domain) > 0 {
+		if domain, err = dnscheck.ParseDomain(c.Domain[0]); err != nil {
+			return err
+		}
+	}
+	findings := make([]dnscheck.Finding, len(records))
+	for _, group := range byDomain(records, domain) {
+		list := make([]dnscheck.Record, len(group.at))
+		for i, at := range group.at {
+			list[i] = records[at]
+		}
+		for i, f := range checker.Check(s.ctx, group.domain, list) {
+			findings[group.at[i]] = reported(f)
+		}
+	}
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	if c.JSON {
+		if err := writeJSON(s.out, struct {
+			Findings []dnscheck.Finding `json:"findings"`
+		}{findings}, true); err != nil {
+			return err
+		}
+	} else {
+		newPaper(s).findings(findings)
+	}
+	var outcomes []dnscheck.Outcome
+	for _, f := range findings {
+		outcomes = append(outcomes, f.Outcome)
+	}
+	return verdictOf(outcomes)
+}
+
+// reported shows what those servers say that answered, where others were silent: too little
+// to change a state, and enough to tell somebody what to do.
+func reported(f dnscheck.Finding) dnscheck.Finding {
+	if f.Outcome == dnscheck.Unknown && f.Presumed != "" {
+		f.Code, f.Outcome = f.Presumed, f.Presumed.Outcome()
+		if f.Outcome == "" {
+			f.Outcome = dnscheck.Mismatch
+		}
+	}
+	return f
+}
+
+// verdictOf turns outcomes into the end of the command.
+func verdictOf(outcomes []dnscheck.Outcome) error {
+	switch {
+	case slices.Contains(outcomes, dnscheck.Missing) || slices.Contains(outcomes, dnscheck.Mismatch):
+		return ended(exitFix)
+	case slices.Contains(outcomes, dnscheck.Unknown):
+		return ended(exitUnknown)
+	}
+	return nil
+}
+
+// checkDomains looks at the posture of all domains that are named.
+func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
+	domains, err := c.domains(s)
+	if err != nil {
+		return err
+	}
+	template, err := c.message()
+	if err != nil {
+		return err
+	}
+	postures := make([]dnscheck.Posture, len(domains))
+	done := make([]chan struct{}, len(domains))
+	for i := range done {
+		done[i] = make(chan struct{})
+	}
+	advance, finish := progress(s, len(domains))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, domain := range domains {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots; close(done[i]) }()
+			if s.ctx.Err() == nil {
+				postures[i] = checker.Posture(s.ctx, template.from(domain))
+				advance()
+			}
+		})
+	}
+	defer wg.Wait()
+	paper := newPaper(s)
+	var outcomes []dnscheck.Outcome
+	for i := range domains {
+		<-done[i]
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		outcomes = append(outcomes, postures[i].Outcomes()...)
+		if c.JSON { // a line for each, as soon as it is known and its turn has come
+			if err := writeJSON(s.out, postures[i], len(domains) == 1); err != nil {
+				return err
+			}
+			postures[i] = dnscheck.Posture{} // lists can be long
+		}
+	}
+	finish()
+	switch {
+	case c.JSON:
+	case len(domains) == 1:
+		paper.posture(postures[0])
+	default:
+		paper.postures(postures)
+	}
+	return verdictOf(outcomes)
+}
+
+// messageTemplate is a message without its author's domain.
+type messageTemplate struct {
+	dnscheck.Message
+	selectors []dnscheck.Name
+}
+
+func (t messageTemplate) from(domain dnscheck.Name) dnscheck.Message {
+	m := t.Message
+	m.From = domain
+	for _, selector := range t.selectors {
+		m.Signatures = append(m.Signatures, dnscheck.Signature{Domain: domain, Selector: selector})
+	}
+	return m
+}
+
+// message reads the flags that say which mail is judged; all problems are reported.
+func (c *checkCmd) message() (t messageTemplate, err error) {
+	var problems []error
+	name := func(flag, value string) (n dnscheck.Name) {
+		if value != "" {
+			var err error
+			if n, err = dnscheck.ParseName(value); err != nil {
+				problems = append(problems, fmt.Errorf("%s: %w", flag, err))
+			}
+		}
+		return n
+	}
+	t.Include, t.MailFrom = name("--include", c.Include), name("--mail-from", c.MailFrom)
+	for _, selector := range c.Selector {
+		t.selectors = append(t.selectors, name("--selector", selector))
+	}
+	if c.IP != "" {
+		if t.IP, err = netip.ParseAddr(c.IP); err != nil {
+			problems = append(problems, fmt.Errorf("--ip: %q is no IP address", c.IP))
+		}
+	}
+	return t, errors.Join(problems...)
+}
+
+// domains collects the domains of the arguments and of the file.
+func (c *checkCmd) domains(s *streams) ([]dnscheck.Name, error) {
+	var domains []dnscheck.Name
+	var problems []error
+	for _, arg := range c.Domain {
+		d, err := dnscheck.ParseDomain(arg)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		domains = append(domains, d)
+	}
+	if c.Domains != "" {
+		text, err := readInput(s, c.Domains)
+		if err != nil {
+			return nil, err
+		}
+		list, err := parseDomains(c.Domains, text)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		domains = append(domains, list...)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	if len(domains) == 0 {
+		return nil, errors.New("nothing to check: give a domain, --domains FILE or --records FILE")
+	}
+	return unique(domains), nil
+}
+
+func unique(domains []dnscheck.Name) []dnscheck.Name {
+	seen := make(map[dnscheck.Name]bool)
+	return slices.DeleteFunc(domains, func(d dnscheck.Name) bool {
+		defer func() { seen[d] = true }()
+		return seen[d]
+	})
+}
+
+// progress shows a bar on standard error while many domains are looked at, if somebody is
+// there to see it.
+func progress(s *streams, n int) (advance, finish func()) {
+	if n < 2 || !terminal(s.errOut) {
+		return func() {}, func() {}
+	}
+	p := mpb.NewWithContext(s.ctx, mpb.WithOutput(s.errOut), mpb.WithWidth(40))
+	bar := p.AddBar(int64(n), mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("checked "), decor.CountersNoUnit("%d of %d")),
+		mpb.AppendDecorators(decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "")))
+	return func() { bar.Increment() }, p.Wait
+}
+
+// terminal tells whether somebody reads what is written there.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// writeJSON writes one value and a line break, spread over lines for a lone answer.
+func writeJSON(w io.Writer, v any, spread bool) error {
+	options := []json.Options{jsontext.EscapeForHTML(false)}
+	if spread {
+		options = append(options, jsontext.WithIndent("  "))
+	}
+	b, err := json.Marshal(v, options...)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+// readInput reads a file, or standard input for "-". What is no list of records or domains is
+// mostly large, so there is a limit.
+func readInput(s *streams, name string) ([]byte, error) {
+	const limit = 16 << 20
+	in := s.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, limit+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > limit:
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, limit>>20)
+	}
+	return text, nil
+}

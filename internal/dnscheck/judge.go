@@ -1,0 +1,530 @@
+package dnscheck
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// verdict is what all servers together say about a record.
+type verdict struct {
+	outcome Outcome
+	code    Code
+	why     opinion       // the opinion that the sentence explains; zero when no server told anything
+	witness string        // a server that holds it
+	silent  []string      // servers that told nothing, with the reason
+	retry   time.Duration // how long caches may hold the negative or old answer
+	waiting bool          // waiting helps though it is no cache that holds anything
+	zone    *zone         // in authoritative mode
+	soa     *dns.SOA      // of a negative authoritative answer
+	refused []string      // name servers that were not asked because of their addresses
+}
+
+// judge weighs the resolvers' opinions. A grant needs a quorum of matches, everything else
+// one. Something is missing or wrong only when every server says so; as long as one is
+// silent, it may be the one that knows better.
+func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict {
+	need := 1
+	if rec.Purpose.grants() {
+		need = quorum
+	}
+	var v verdict
+	var matches, against, waiting int
+	proof := false
+	var silence []Code
+	votes := make(map[Code]int)
+	for i, op := range opinions {
+		switch {
+		case !op.told && answers[i].skipped:
+			waiting++
+		case !op.told:
+			silence = append(silence, op.code)
+			v.silent = append(v.silent, answers[i].server+" ("+silenceWord(answers[i], op)+")")
+		case op.match:
+			matches++
+			proof = proof || answers[i].proven
+			if matches == 1 {
+				v.why, v.witness = op, answers[i].server
+			}
+		default:
+			against++
+			votes[op.code]++
+		}
+	}
+	if matches >= need || proof {
+		v.outcome, v.code = Match, v.why.code
+		return v
+	}
+	v.outcome = Unknown
+	if against > 0 {
+		var i int
+		v.why, i = majority(opinions, votes)
+		v.witness = answers[i].server
+		for i, op := range opinions {
+			if !op.told || op.match {
+				continue
+			}
+			if answers[i].result != SawAnswer || matches > 0 {
+				v.retry = max(v.retry, answers[i].ttl)
+			}
+		}
+	}
+	switch {
+	case matches > 0 && against > 0:
+		v.code = cachedCode(v.why)
+	case len(silence) > 0:
+		v.code = worstSilence(silence)
+	case against <= waiting:
+		v.code = CodeTimeout
+	default:
+		v.code, v.outcome = v.why.code, v.why.code.Outcome()
+		if v.outcome == "" {
+			v.outcome = Mismatch // a DKIM key published directly is the owner's
+		}
+	}
+	return v
+}
+
+// cachedCode says what a cache holds instead of a record that others have.
+func cachedCode(op opinion) Code {
+	switch op.code {
+	case CodeNXDOMAIN, CodeNODATA, CodeSPFMissing, CodeDMARCMissing:
+		return CodeNegativeCached
+	}
+	return CodeCachedOld
+}
+
+// majority returns an opinion with the code that most servers hold; of equals the one
+// that shows something wrong rather than nothing at all.
+func majority(opinions []opinion, votes map[Code]int) (opinion, int) {
+	at := -1
+	for i, op := range opinions {
+		if !op.told || op.match {
+			continue
+		}
+		if at < 0 || votes[op.code] > votes[opinions[at].code] ||
+			votes[op.code] == votes[opinions[at].code] && op.code.Outcome() != Missing && opinions[at].code.Outcome() == Missing {
+			at = i
+		}
+	}
+	return opinions[at], at
+}
+
+// worstSilence picks the reason that tells most about what is wrong.
+func worstSilence(codes []Code) Code {
+	for _, c := range []Code{CodeDNSSECBogus, CodeSERVFAIL, CodeTimeout} {
+		if slices.Contains(codes, c) {
+			return c
+		}
+	}
+	return CodeNSLame
+}
+
+func silenceWord(a answer, op opinion) string {
+	if a.told() { // the server answered, a question behind it (SPF, DMARC) got nowhere
+		return strings.ToLower(string(op.code))
+	}
+	return a.result
+}
+
+// observed lists the distinct values that were seen, those of the explaining opinion first.
+func observed(opinions []opinion, why opinion) []string {
+	values := []string{}
+	for _, op := range slices.Concat([]opinion{why}, opinions) {
+		for _, v := range op.found {
+			if v = shown(v); len(values) < maxValues && !slices.Contains(values, v) {
+				values = append(values, v)
+			}
+		}
+	}
+	return values
+}
+
+// hearAuthorities asks the name servers, and the resolvers where that is of use: when a
+// name server has the record, to learn who still holds an old answer; and when no name
+// server could be reached, as the only witnesses. Never while the servers say that there is
+// nothing yet, because then the question itself would put that into the caches.
+func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verdict, []answer, []opinion) {
+	s := once(r, flightKey{q, "survey"}, func() survey {
+		if s, ok := r.unregistered(ctx, q); ok {
+			return s
+		}
+		return r.survey(ctx, q, asking{all: true, enough: func(got []answer) (time.Duration, bool) { return linger, r.decidedBy(q, got) }})
+	})
+	rows := slices.Clone(s.rows)
+	opinions := r.opinions(ctx, rec, q, rows)
+	right := func(op opinion) bool { return op.match }
+	has := slices.ContainsFunc(opinions, right)
+	if !has && len(rows) > 0 {
+		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil {
+			m := r.surveyZone(ctx, more, q, asking{all: true})
+			rows, s.rows = append(rows, m.rows...), append(slices.Clone(s.rows), m.rows...)
+			opinions = r.opinions(ctx, rec, q, rows)
+			has = slices.ContainsFunc(opinions, right)
+		}
+	}
+	var resolved []answer
+	var resolvedOpinions []opinion
+	if has || !s.reached() {
+		resolved = slices.Clone(r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum))
+		r.prove(resolved)
+		resolvedOpinions = r.opinions(ctx, rec, q, resolved)
+	}
+	v := r.judgeAuthorities(ctx, rec, s, rows, opinions, resolved, resolvedOpinions)
+	return v, slices.Concat(rows, resolved), slices.Concat(opinions, resolvedOpinions)
+}
+
+// unregistered asks the servers of a parent once for all records whether it knows a domain
+// that the resolvers say does not exist. It returns false when it does: resolvers may hold
+// that answer from before the registration.
+func (r *run) unregistered(ctx context.Context, q question) (survey, bool) {
+	z := r.zoneOf(ctx, q.name)
+	if z.absent == "" || len(z.servers) == 0 {
+		return survey{}, false
+	}
+	s := once(r, flightKey{question{z.absent, dns.TypeSOA}, "survey"}, func() survey {
+		return r.survey(ctx, question{z.absent, dns.TypeSOA}, asking{all: true})
+	})
+	for _, a := range s.rows {
+		if a.told() && a.result != SawNXDOMAIN {
+			return survey{}, false
+		}
+	}
+	return s, s.reached()
+}
+
+// decidedBy is decided for authoritative servers: early only when none contradicts.
+func (r *run) decidedBy(q question, got []answer) bool {
+	var counted []answer
+	hosts := make(map[string]bool)
+	for _, a := range got {
+		if a.width == 0 || !a.told() || a.next != "" {
+			continue
+		}
+		for _, rec := range r.wanted[q] {
+			if !r.looksRight(rec, q, a) {
+				return false
+			}
+		}
+		if !hosts[a.host] {
+			hosts[a.host] = true
+			counted = append(counted, a)
+		}
+	}
+	return r.decided(q, counted)
+}
+
+// resolvers puts the question of a wanted record to the resolvers. With settled they can
+// only add notes, so they are not waited for long.
+func (r *run) resolvers(ctx context.Context, q question, settled bool) []answer {
+	return once(r, flightKey{q, "all"}, func() []answer {
+		if settled {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, 2*linger)
+			defer cancel()
+		}
+		answers := gather(ctx, len(r.resolver.servers), func(got []answer) (time.Duration, bool) { return linger, r.decided(q, got) },
+			func(ctx context.Context, i int) answer {
+				server := r.resolver.servers[i]
+				if !r.mayAskAny() {
+					return answer{server: server, result: SawLimit}
+				}
+				a := r.resolver.ask(ctx, server, q)
+				if a.result == SawSERVFAIL && !a.bogus && ctx.Err() == nil {
+					// A validating resolver does not always say that it is the signatures:
+					// that it answers when it need not check them does.
+					if b := r.resolver.askAs(ctx, server, q, manner{unchecked: true, tries: 1}); b.told() {
+						a.bogus = true
+						a.detail = strings.TrimPrefix(a.detail+"; answers when it need not validate", "; ")
+					}
+				}
+				return a
+			})
+		for i := range answers {
+			answers[i].skipped = answers[i].skipped || settled && answers[i].result == SawTimeout
+		}
+		return answers
+	})
+}
+
+// weigh counts the independent paths on which a record was seen by authoritative servers:
+// servers with names and addresses of their own, as many as the way to them is wide.
+func (r *run) weigh(rec Record, rows []answer, opinions []opinion) int {
+	type way struct {
+		hosts, addrs map[string]bool
+		width        int
+	}
+	ways := make(map[string]*way)
+	all := make(map[string]bool)
+	for i, op := range opinions {
+		a := rows[i]
+		if !op.match || a.width == 0 || a.next != "" {
+			continue
+		}
+		w := ways[a.path]
+		if w == nil {
+			w = &way{hosts: make(map[string]bool), addrs: make(map[string]bool)}
+			ways[a.path] = w
+		}
+		w.hosts[a.host], w.addrs[a.server], all[a.server] = true, true, true
+		w.width = max(w.width, a.width)
+	}
+	n := 0
+	for _, w := range ways {
+		n += min(len(w.hosts), len(w.addrs), w.width)
+	}
+	return min(n, len(all))
+}
+
+// judgeAuthorities weighs what name servers and resolvers say. The name servers decide what
+// is there; resolvers confirm it, or show what the world still believes.
+func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows []answer, opinions []opinion, resolved []answer, resolvedOpinions []opinion) verdict {
+	need := 1
+	if rec.Purpose.grants() {
+		need = r.quorum
+	}
+	v := verdict{outcome: Unknown, zone: s.zone, refused: s.zone.refused}
+	var matches, against []int
+	told := make(map[string]bool)
+	silence := make(map[string]Code)
+	lame, skipped := 0, 0
+	votes := make(map[Code]int)
+	for i, op := range opinions {
+		a := rows[i]
+		switch {
+		case a.width == 0:
+		case a.next != "":
+			told[a.host] = true
+		case !op.told && a.skipped:
+			skipped++
+		case !op.told && a.detail == noRoute && len(rows) > 1:
+		case !op.told && (a.result == SawLame || a.result == SawREFUSED):
+			// A server that does not hold the zone is no witness, for or against.
+			lame++
+			v.silent = append(v.silent, nameOf(a)+" ("+a.result+")")
+		case !op.told:
+			silence[a.host] = op.code
+			v.silent = append(v.silent, nameOf(a)+" ("+silenceWord(a, op)+")")
+		case op.match:
+			told[a.host] = true
+			matches = append(matches, i)
+		default:
+			told[a.host] = true
+			against = append(against, i)
+			votes[op.code]++
+			if a.soa != nil {
+				v.soa = a.soa
+			}
+		}
+	}
+	var silent []Code
+	for host, code := range silence {
+		if !told[host] { // a second address of a host that spoke is not missed
+			silent = append(silent, code)
+		}
+	}
+	if len(matches) > 0 {
+		v.why, v.witness = opinions[matches[0]], rows[matches[0]].server
+	}
+	if len(against) > 0 {
+		why, at := majority(onlyOf(opinions, against), votes)
+		if len(matches) == 0 {
+			v.why, v.witness = why, rows[at].server
+		}
+	}
+
+	switch {
+	case len(matches) > 0 && len(against) > 0:
+		v.outcome, v.code = Mismatch, CodeNSInconsistent
+		v.why, v.waiting = r.inconsistent(ctx, rows, opinions, matches, against)
+		return v
+	case len(matches) > 0:
+		return r.confirm(rec, v, need, r.weigh(rec, rows, opinions), resolved, resolvedOpinions)
+	case len(against) > 0 && len(silent) > 0:
+		v.code = worstSilence(silent)
+		return v
+	case len(against) > 0 && skipped > 0:
+		v.code = CodeTimeout
+		return v
+	case len(against) > 0:
+		v.code, v.outcome = v.why.code, v.why.code.Outcome()
+		if v.outcome == "" {
+			v.outcome = Mismatch
+		}
+		if v.why.code == CodeNXDOMAIN && r.undelegated(ctx, s.zone, rec.Name.s) {
+			v.why.code, v.code = CodeNotDelegated, CodeNotDelegated
+			v.why.hint = "is unknown to the servers of " + s.zone.apex
+		}
+		return v
+	case len(rows) == 0 && s.zone.nowhere && !slices.ContainsFunc(resolved, answer.told):
+		v.outcome, v.code = Missing, CodeNotDelegated
+		v.why = opinion{told: true, code: v.code, hint: "is delegated to " + strings.Join(s.zone.named, ", ") + ", which do not exist"}
+		return v
+	}
+
+	// No authoritative witness that counts.
+	v2 := judge(rec, r.quorum, resolved, resolvedOpinions)
+	v2.zone, v2.refused = v.zone, v.refused
+	v2.silent = slices.Concat(v.silent, v2.silent)
+	switch {
+	case len(resolved) == 0:
+		// Only servers that too few resolvers named, and they have nothing.
+		v2 = verdict{outcome: Unknown, code: CodeTimeout, zone: v.zone, silent: []string{"enough resolvers that agree on the name servers"}}
+	case v2.why.match && len(s.zone.refused) > 0 && len(silent) == 0 && lame == 0:
+		v2.outcome, v2.code = Unknown, CodeSplitHorizon
+	case v2.outcome == Missing && v2.code == CodeNXDOMAIN && len(rows) == 0 && s.zone.absent != "":
+		v2.code, v2.retry = CodeNotDelegated, 0
+		v2.why = opinion{told: true, code: v2.code, hint: "is unknown to its parent"}
+	case v2.outcome == Missing || v2.outcome == Mismatch:
+		// That resolvers do not know it is no absence while there are servers that may.
+		n := 0
+		for _, op := range resolvedOpinions {
+			if op.told {
+				n++
+			}
+		}
+		if len(rows) > 0 || n < min(defaultQuorum, r.quorum) {
+			v2.outcome, v2.code, v2.retry = Unknown, worstSilence(silent), 0
+			if len(silent) == 0 && lame == 0 {
+				v2.code = CodeTimeout
+			}
+		}
+	case v2.outcome == Unknown && v2.code != CodeDNSSECBogus && v2.code != CodeNegativeCached && v2.code != CodeCachedOld:
+		// What the name servers did says more than the SERVFAIL that resolvers make of it.
+		switch {
+		case s.zone.bogus:
+			v2.code = CodeDNSSECBogus
+		case len(silent) > 0:
+			v2.code = worstSilence(silent)
+		case lame > 0:
+			v2.code = CodeNSLame
+		case s.zone.lost != "":
+			v2.code = s.zone.lost
+		}
+	}
+	return v2
+}
+
+func onlyOf(opinions []opinion, at []int) []opinion {
+	some := make([]opinion, len(opinions))
+	for _, i := range at {
+		some[i] = opinions[i]
+	}
+	return some
+}
+
+func nameOf(a answer) string {
+	if a.host == "" || a.host == a.server {
+		return a.server
+	}
+	return a.host + " at " + a.server
+}
+
+// confirm judges a record that every authoritative witness has.
+func (r *run) confirm(rec Record, v verdict, need, paths int, resolved []answer, opinions []opinion) verdict {
+	var confirmed, behind, bogus int
+	proof := false
+	var old opinion
+	var silence []Code
+	for i, op := range opinions {
+		a := resolved[i]
+		switch {
+		case a.bogus:
+			bogus++
+			v.silent = append(v.silent, a.server+" ("+cmp.Or(a.detail, a.result)+")")
+		case !op.told && a.skipped:
+		case !op.told:
+			silence = append(silence, op.code)
+			v.silent = append(v.silent, a.server+" ("+silenceWord(a, op)+")")
+		case op.match:
+			confirmed++
+			proof = proof || a.proven
+		default:
+			behind++
+			if behind == 1 || op.code.Outcome() != Missing && old.code.Outcome() == Missing {
+				old = op
+			}
+			v.retry = max(v.retry, a.ttl)
+		}
+	}
+	enough := paths+confirmed >= need || proof
+	switch {
+	case bogus > 0 && bogus >= confirmed+behind:
+		// Everybody who validates refuses this record, forged or not.
+		v.outcome, v.code, v.why = Unknown, CodeDNSSECBogus, opinion{}
+	case enough && behind > 0 && behind >= confirmed:
+		v.outcome, v.code = Match, cachedCode(old)
+		old.match = true
+		v.why = old
+	case enough:
+		v.outcome, v.code, v.retry = Match, v.why.code, 0
+	case behind > 0:
+		v.code, v.why = cachedCode(old), old
+	case len(silence) > 0:
+		v.code = worstSilence(silence)
+	default:
+		v.code = CodeTimeout
+	}
+	return v
+}
+
+// undelegated tells whether a name is missing because the registrable domain above it is
+// unknown to the zone that should delegate it.
+func (r *run) undelegated(ctx context.Context, z *zone, name string) bool {
+	org := Name{name}.Registrable().s
+	if org == "" || !within(org, z.apex) || org == z.apex {
+		return false
+	}
+	return r.trail(ctx, question{org, dns.TypeSOA}).result == SawNXDOMAIN
+}
+
+// inconsistent explains that some servers have the record and others do not. Where the
+// serials of their zones differ, a transfer is under way and waiting helps.
+func (r *run) inconsistent(ctx context.Context, rows []answer, opinions []opinion, matches, against []int) (opinion, bool) {
+	op := opinion{told: true, code: CodeNSInconsistent}
+	var without []string
+	for _, i := range against {
+		without = append(without, nameOf(rows[i]))
+		op.found = append(op.found, opinions[i].found...)
+	}
+	serial := func(a answer) (uint32, bool) {
+		addr, err := parseServer(a.server)
+		if err != nil {
+			return 0, false
+		}
+		z := &zone{apex: a.zone, width: a.width, path: a.path}
+		for _, rr := range r.askServer(ctx, z, nameserver{host: a.host, addr: addr, counted: true}, question{a.zone, dns.TypeSOA}).records {
+			if soa, ok := rr.(*dns.SOA); ok {
+				return soa.Serial, true
+			}
+		}
+		return 0, false
+	}
+	has, ok := serial(rows[matches[0]])
+	differ := false
+	for _, i := range against {
+		if lacks, known := serial(rows[i]); ok && known && lacks != has {
+			differ = true
+		}
+	}
+	n := len(matches) + len(against)
+	op.hint = fmt.Sprintf("%d of %d name servers have the record, and %s %s not", len(matches), n, strings.Join(without, ", "), plural(len(without), "does", "do"))
+	if differ {
+		op.hint += fmt.Sprintf(": their copies of the zone differ in age, so wait until all have serial %d, or have the transfer repaired", has)
+	} else {
+		op.hint += ": the zone has the same serial everywhere, so raise it, or publish the record on every one of these servers"
+	}
+	return op, differ
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

@@ -1,0 +1,515 @@
+package dnscheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// asker is how questions about a domain are asked that belong to no record of ours: each
+// once, within the limits of a check.
+func (c *Checker) asker(domain Name) lookups { return c.newRun(domain).first }
+
+// Posture is how a domain is set up for mail: what any receiver can see of it.
+type Posture struct {
+	Domain  Name         `json:"domain"`
+	SPF     SPFReport    `json:"spf"`
+	DKIM    []DKIMReport `json:"dkim"` // never nil; one for each signature of the message
+	DMARC   DMARCReport  `json:"dmarc"`
+	MX      MXReport     `json:"mx"`
+	Verdict Verdict      `json:"verdict"`
+}
+
+// Report is what all reports of a posture have.
+type Report struct {
+	Name    Name    `json:"name"`
+	Outcome Outcome `json:"outcome"`
+	Code    Code    `json:"code"`
+	// Observed is never nil; the values that count, in the form of Record.Expected.
+	Observed []string `json:"observed"`
+	// Fix is one sentence that says what to do; empty when there is nothing to do.
+	Fix string `json:"fix"`
+	// Notes say what is weak, ignored or worth knowing; never nil.
+	Notes []string `json:"notes"`
+}
+
+// SPFReport is the arithmetic of an SPF record.
+type SPFReport struct {
+	Report
+	Lookups int `json:"lookups"` // of 10, in the worst case
+	Voids   int `json:"voids"`   // of 2, in the worst case
+	// Endless marks a record that includes itself, and one too long to count to its end.
+	Endless bool     `json:"endless"`
+	Tree    *SPFNode `json:"tree,omitzero"`
+	// Proposal is a record to publish instead; nil where there is nothing better.
+	Proposal *SPFProposal `json:"proposal,omitzero"`
+}
+
+// SPFProposal is a record that keeps all senders and adds one.
+type SPFProposal struct {
+	Value   string   `json:"value"`
+	Strings []string `json:"strings"` // the value as a TXT record holds it
+	Lookups int      `json:"lookups"`
+	Voids   int      `json:"voids"`
+	// Fits tells whether it stays within the limits.
+	Fits bool `json:"fits"`
+}
+
+// DKIMReport is the state of one key.
+type DKIMReport struct {
+	Report
+	Key *DKIMKey `json:"key,omitzero"` // nil when there is none that can be read
+}
+
+// DMARCReport is the policy that holds for a domain.
+type DMARCReport struct {
+	Report
+	// At is where the policy was found: Name, or above it.
+	At     Name         `json:"at,omitzero"`
+	Policy *DMARCPolicy `json:"policy,omitzero"`
+	// Disposition is what the policy asks for in mail from this domain.
+	Disposition Disposition `json:"disposition,omitzero"`
+}
+
+// MXReport is where mail for the domain goes. A domain need not receive mail.
+type MXReport struct{ Report }
+
+// Posture looks at a domain and judges the message m that is sent from it. It never fails:
+// what could not be learnt is Unknown.
+func (c *Checker) Posture(ctx context.Context, m Message) Posture {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if m.MailFrom.IsZero() {
+		m.MailFrom = m.From
+	}
+	book := newNotebook(c.asker(m.From))
+	p := Posture{Domain: m.From, DKIM: make([]DKIMReport, len(m.Signatures))}
+	var wg sync.WaitGroup
+	wg.Go(func() { p.SPF = reportSPF(ctx, book.ask, m.MailFrom, m.Include) })
+	wg.Go(func() { p.DMARC = reportDMARC(ctx, book.ask, m.From) })
+	wg.Go(func() { p.MX = reportMX(ctx, book.ask, m.From) })
+	for i, s := range m.Signatures {
+		wg.Go(func() { p.DKIM[i] = reportDKIM(ctx, book.ask, s) })
+	}
+	wg.Wait()
+	if m.MailFrom != m.From {
+		p.SPF.note("the reverse-path is at %s, so the SPF record of %s does not matter for this mail.", m.MailFrom, m.From)
+	}
+	p.Verdict = judgeAll(ctx, book.ask, m)
+	return p
+}
+
+// Outcomes returns the outcomes of all reports of a posture.
+func (p Posture) Outcomes() []Outcome {
+	list := []Outcome{p.SPF.Outcome, p.DMARC.Outcome, p.MX.Outcome}
+	for _, d := range p.DKIM {
+		list = append(list, d.Outcome)
+	}
+	return list
+}
+
+func newReport(name Name) Report {
+	return Report{Name: name, Outcome: Match, Code: CodeMatch, Observed: []string{}, Notes: []string{}}
+}
+
+// is sets a finding that has one outcome.
+func (r *Report) is(code Code, format string, args ...any) {
+	r.Code, r.Outcome = code, code.Outcome()
+	if r.Outcome == "" {
+		r.Outcome = Mismatch // a key that is the owner's own
+	}
+	r.Fix = ""
+	if format != "" {
+		r.Fix = upper(fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Report) note(format string, args ...any) {
+	if n := upper(fmt.Sprintf(format, args...)); !slices.Contains(r.Notes, n) {
+		r.Notes = append(r.Notes, n)
+	}
+}
+
+// silent sets what an answer that tells nothing means.
+func (r *Report) silent(a answer) {
+	if a.result == SawLoop {
+		r.is(CodeCNAMELoop, "the CNAME at %s leads in a circle: remove it.", r.Name)
+		return
+	}
+	r.is(a.silenceCode(), "there is no answer for %s: ask again later, and have its name servers looked at if that does not help.", r.Name)
+}
+
+// reportSPF reads the policy of a domain. With include it also wants the senders that are
+// listed there to be authorised.
+func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport {
+	r := SPFReport{Report: newReport(domain)}
+	a := ask(ctx, question{domain.s, dns.TypeTXT})
+	if !a.told() || a.result == SawLoop {
+		r.silent(a)
+		return r
+	}
+	values := a.values()
+	records := spfRecords(values)
+	for _, v := range records {
+		r.Observed = append(r.Observed, shown(v))
+	}
+	propose := func(records []string) {
+		p := &SPFProposal{Value: mergeSPF(records, include.s)}
+		p.Strings = SplitTXT(p.Value)
+		tree, endless := surveySPF(ctx, &spfProbe{lookups: ask, apex: domain.s, record: p.Value}, domain.s)
+		p.Lookups, p.Voids = tree.Lookups, tree.Voids
+		for _, record := range records {
+			if parsed, err := ParseSPF(record); err == nil && parsed.all() >= 0 && parsed.all() < len(parsed.Terms)-1 {
+				r.note("the proposal brings what stands behind %s back to life: leave out what shall not send.", quote(parsed.Terms[parsed.all()].Text))
+			}
+		}
+		p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
+		if !p.Fits {
+			r.note("the proposal needs %d of %d DNS look-ups and has %d of %d that find nothing: take out who no longer sends, dearest first: %s.",
+				p.Lookups, maxSPFLookups, p.Voids, maxSPFVoids, dearest(tree))
+		}
+		r.Proposal = p
+	}
+	switch len(records) {
+	case 0:
+		quoted := slices.IndexFunc(values, func(v string) bool {
+			return !strings.HasPrefix(lower(v), spfVersion) && strings.HasPrefix(unquoted(lower(v)), spfVersion)
+		})
+		switch {
+		case quoted >= 0:
+			r.Observed = []string{shown(values[quoted])}
+			r.is(CodeValueQuoted, "the SPF record at %s has quotes or blanks in front: change %s so that it begins with %s.", domain, quote(values[quoted]), spfVersion)
+		case a.result == SawNXDOMAIN:
+			r.is(CodeSPFMissing, "%s does not exist in the DNS: correct the name, or have it delegated.", domain)
+		case include.IsZero():
+			r.is(CodeSPFMissing, `%s has no SPF record: publish a TXT record there that lists who sends its mail, "v=spf1 -all" if nobody does.`, domain)
+		default:
+			propose([]string{spfVersion + " " + defaultAll})
+			r.is(CodeSPFMissing, "%s has no SPF record: publish the TXT record %s there.", domain, quoteOurs(r.Proposal.Value))
+		}
+		return r
+	case 1:
+	default:
+		propose(records)
+		r.is(CodeSPFMultiple, "%s has %d SPF records, and more than one is an error for every receiver: replace them by %s.", domain, len(records), quoteOurs(r.Proposal.Value))
+		return r
+	}
+	r.Tree, r.Endless = surveySPF(ctx, ask, domain.s)
+	r.Lookups, r.Voids = r.Tree.Lookups, r.Tree.Voids
+	r.judge(domain)
+	r.remark(records[0])
+	if include.IsZero() || r.Code == CodeSPFSyntax && r.Tree.Code == CodeSPFSyntax {
+		return r
+	}
+	rec := Record{Purpose: SPF, Name: domain, Type: TXT, Value: spfVersion + " include:" + include.s + " " + defaultAll}
+	op := judgeSPF(ctx, ask, rec, records[0], include.s)
+	switch {
+	case !op.told:
+		r.is(op.code, "there is no answer for a name that the SPF record of %s leads to before %s: ask again later.", domain, include)
+	case op.match:
+		// What is wrong behind us does not concern us.
+		if r.Fix != "" {
+			r.note("%s", r.Fix)
+		}
+		r.is(op.code, "")
+		if op.code == CodeTargetMissing {
+			r.is(CodeSPFIncludeBroken, "the SPF record at %s includes %s, which has no SPF record: correct the name, or have the record published.", domain, include)
+		}
+	default:
+		propose(records)
+		op.hint = r.hint(op, records[0], include)
+		r.is(op.code, "%s.", reason(rec, domain, op, ""))
+	}
+	return r
+}
+
+// hint is what the sentence of reason needs.
+func (r *SPFReport) hint(op opinion, record string, include Name) string {
+	switch op.code {
+	case CodeSPFSyntax, CodeSPFIncludeBroken:
+		return op.hint
+	default:
+		return mergeSPF([]string{record}, include.s)
+	}
+}
+
+// judge finds the worst that a survey has seen: what is wrong for all mail first.
+func (r *SPFReport) judge(domain Name) {
+	var problems []*SPFNode
+	walkSPF(r.Tree, func(n *SPFNode) {
+		if n.Code != "" {
+			problems = append(problems, n)
+		}
+	})
+	find := func(codes ...Code) *SPFNode {
+		i := slices.IndexFunc(problems, func(n *SPFNode) bool { return slices.Contains(codes, n.Code) })
+		if i < 0 {
+			return nil
+		}
+		return problems[i]
+	}
+	term := func(n *SPFNode) string {
+		if n.Term == "" {
+			return "the record"
+		}
+		return quote(n.Term)
+	}
+	if n := find(CodeSPFSyntax); n != nil {
+		r.is(CodeSPFSyntax, "%s: correct it, since receivers refuse the record as a whole.", n.Problem)
+		return
+	}
+	if n := find(CodeSPFIncludeBroken, CodeSPFMultiple); n != nil {
+		r.is(CodeSPFIncludeBroken, "%s: remove %s, or have the record there corrected.", n.Problem, term(n))
+		return
+	}
+	if n := find(CodeSPFTooManyLookups); n != nil || r.Endless || r.Lookups > maxSPFLookups {
+		why := fmt.Sprintf("it needs %d DNS look-ups and receivers stop at %d", r.Lookups, maxSPFLookups)
+		if n != nil {
+			why = n.Problem
+		}
+		r.is(CodeSPFTooManyLookups, "the SPF record at %s is too expensive (%s): remove what no longer sends, dearest first: %s.", domain, why, dearest(r.Tree))
+		return
+	}
+	if r.Voids > maxSPFVoids {
+		var names []string
+		walkSPF(r.Tree, func(n *SPFNode) {
+			if n.Voids > 0 && len(n.Terms) == 0 {
+				names = append(names, n.Term)
+			}
+		})
+		r.is(CodeSPFVoidLookups, "the SPF record at %s has %d look-ups that find nothing and receivers stop at %d: remove %s.", domain, r.Voids, maxSPFVoids, cut(strings.Join(names, ", ")))
+		return
+	}
+	if len(problems) > 0 { // what is left is silence
+		r.is(problems[0].Code, "%s, so %s could not be followed: ask again later.", problems[0].Problem, term(problems[0]))
+		return
+	}
+	for _, n := range r.Tree.Terms {
+		kind := strings.TrimLeft(lower(n.Term), "+-~?")
+		if n.Note != "" && strings.HasPrefix(n.Note, "never") && (strings.HasPrefix(kind, "include:") || strings.HasPrefix(kind, "redirect=")) {
+			r.is(CodeSPFIncludeUnreachable, "%s in the SPF record at %s is %s: put it before that, or remove it.", quote(n.Term), domain, n.Note)
+			return
+		}
+	}
+}
+
+// dearest lists the terms of a record that cost most.
+func dearest(root *SPFNode) string {
+	terms := slices.DeleteFunc(slices.Clone(root.Terms), func(n *SPFNode) bool { return n.Lookups == 0 })
+	slices.SortStableFunc(terms, func(a, b *SPFNode) int { return b.Lookups - a.Lookups })
+	var list []string
+	for _, n := range terms[:min(len(terms), 3)] {
+		list = append(list, fmt.Sprintf("%s (%d)", cut(n.Term), n.Lookups))
+	}
+	return strings.Join(list, ", ")
+}
+
+// remark notes what is allowed and unwise.
+func (r *SPFReport) remark(record string) {
+	parsed, err := ParseSPF(record)
+	if err != nil {
+		return
+	}
+	switch i := parsed.all(); {
+	case i >= 0 && parsed.Terms[i].Qualifier == SPFPass:
+		r.note("%s authorises the whole Internet: end the record with ~all or -all.", quote(parsed.Terms[i].Text))
+	case i >= 0 && parsed.Terms[i].Qualifier == SPFNeutral:
+		r.note("%s says nothing about who is not listed: end the record with ~all or -all.", quote(parsed.Terms[i].Text))
+	case i < 0 && parsed.Redirect == nil:
+		r.note("the record says nothing about who is not listed: end it with ~all or -all.")
+	}
+	walkSPF(r.Tree, func(n *SPFNode) {
+		kind := strings.TrimLeft(lower(n.Term), "+-~?")
+		switch {
+		case kind == "ptr" || strings.HasPrefix(kind, "ptr:"):
+			r.note("%s is slow and unreliable, and RFC 7208 says that it should not be used.", quote(n.Term))
+		case n.Voids > 0 && len(n.Terms) == 0:
+			r.note("%s finds nothing, and such look-ups are limited to %d: remove it.", quote(n.Term), maxSPFVoids)
+		}
+	})
+	only := map[string]int{}
+	walkSPF(r.Tree, func(n *SPFNode) { only[n.alone]++ })
+	if r.Voids <= maxSPFVoids && r.Voids+only["4"] > maxSPFVoids {
+		r.note("%d names have no IPv6 address, which strict receivers count as found nothing for senders on IPv6, with a limit of %d.", only["4"], maxSPFVoids)
+	}
+	if r.Voids <= maxSPFVoids && r.Voids+only["6"] > maxSPFVoids {
+		r.note("%d names have no IPv4 address, which strict receivers count as found nothing for senders on IPv4, with a limit of %d.", only["6"], maxSPFVoids)
+	}
+	if r.Lookups == maxSPFLookups || r.Lookups == maxSPFLookups-1 {
+		r.note("%d of %d DNS look-ups are used, so the next provider may be one too many.", r.Lookups, maxSPFLookups)
+	}
+	if len(record) > 450 {
+		r.note("the record has %d characters: beyond about 450 some answers no longer fit into a packet (RFC 7208, section 3.4).", len(record))
+	}
+}
+
+// walkSPF calls f for a node and all below it.
+func walkSPF(n *SPFNode, f func(*SPFNode)) {
+	if n == nil {
+		return
+	}
+	f(n)
+	for _, c := range n.Terms {
+		walkSPF(c, f)
+	}
+}
+
+func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
+	name := domain.Child("_dmarc")
+	r := DMARCReport{Report: newReport(name)}
+	if name.IsZero() {
+		r.Name = domain
+		r.is(CodeDMARCMissing, "%s is too long to have a policy of its own.", domain)
+		return r
+	}
+	policy, v := findPolicy(ctx, ask, domain)
+	if v.Result == "" {
+		a := ask(ctx, question{v.PolicyAt.s, dns.TypeTXT})
+		for _, p := range dmarcPolicies(a.values()) {
+			r.Observed = append(r.Observed, shown(p))
+		}
+		r.At, r.Policy, r.Disposition = v.PolicyAt, &policy, v.Policy
+		for _, n := range policy.Notes {
+			r.note("%s.", n)
+		}
+		if r.At != name {
+			r.note("the policy is inherited from %s.", r.At)
+		}
+		if v.Policy == DispositionNone {
+			r.note("p=none only watches: forged mail is delivered as before.")
+		}
+		if len(policy.Aggregate) == 0 {
+			r.note("without rua nobody sends reports, so failures stay unseen.")
+		}
+		for _, uri := range policy.Aggregate {
+			if _, host, ok := cutLast(uri, "@"); ok {
+				if n, err := ParseName(host); err == nil && n.Organizational() != domain.Organizational() {
+					r.external(ctx, ask, r.At, n)
+				}
+			}
+		}
+		return r
+	}
+	values := ask(ctx, question{name.s, dns.TypeTXT}).values()
+	for _, p := range dmarcPolicies(values) {
+		r.Observed = append(r.Observed, shown(p))
+	}
+	switch v.Code {
+	case CodeDMARCMissing:
+		if code, value, ok := meantForDMARC(values); ok {
+			r.Observed = []string{shown(value)}
+			r.is(code, `what is at %s is no policy for receivers: change %s to begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
+			return r
+		}
+		r.is(v.Code, `%s: publish the TXT record "v=DMARC1; p=none; rua=mailto:postmaster@%s" at %s, and a stricter p when the reports show no mail of yours.`, v.Problem, domain, name)
+	case CodeDMARCMultiple:
+		r.is(v.Code, "%s: keep one.", v.Problem)
+	case CodeDMARCSyntax:
+		r.is(v.Code, "%s: correct it.", v.Problem)
+	default:
+		r.is(v.Code, "%s: ask again later.", v.Problem)
+	}
+	return r
+}
+
+// external notes reports that their receiver has not agreed to (RFC 7489, section 7.1).
+func (r *DMARCReport) external(ctx context.Context, ask lookups, at, host Name) {
+	consent := host.Child(strings.TrimPrefix(at.s, "_dmarc.") + "._report._dmarc")
+	if consent.IsZero() {
+		return
+	}
+	a := ask(ctx, question{consent.s, dns.TypeTXT})
+	if a.told() && len(dmarcPolicies(a.values())) == 0 {
+		r.note("reports to %s are not sent, because it does not agree to them with a TXT record at %s.", host, consent)
+	}
+}
+
+func reportDKIM(ctx context.Context, ask lookups, s Signature) DKIMReport {
+	key := s.Key()
+	r := DKIMReport{Report: newReport(key)}
+	if key.IsZero() {
+		r.Name = s.Domain
+		r.is(CodeNXDOMAIN, "the name of the key is too long.")
+		return r
+	}
+	a := ask(ctx, question{key.s, dns.TypeTXT})
+	switch {
+	case !a.told() || a.result == SawLoop:
+		r.silent(a)
+		return r
+	case a.result == SawNXDOMAIN:
+		r.is(CodeNXDOMAIN, "nothing exists at %s: publish the key, or correct the selector.", key)
+	case a.result == SawNODATA:
+		r.is(CodeNODATA, "%s exists and has no key: publish it as TXT.", key)
+	}
+	if a.result != SawAnswer {
+		if len(a.chain) > 0 {
+			r.Observed = targets(a.chain)
+			r.is(r.Code, "%s leads to %s, where there is no key: have it published there.", key, absolute(a.chain[len(a.chain)-1]))
+		}
+		return r
+	}
+	for _, v := range a.values() {
+		r.Observed = append(r.Observed, shown(v))
+	}
+	k, code, problem := dkimCode(a.values())
+	switch code {
+	case CodeMatch:
+		r.Key = &k
+		for _, n := range k.Notes {
+			r.note("%s.", n)
+		}
+	case CodeDKIMKeyRevoked:
+		r.Key = &k
+		r.is(code, "the key at %s is revoked (empty p=): publish a key, or sign with another selector.", key)
+	default:
+		r.is(code, "no verifier can use what is at %s (%s): publish the key again.", key, problem)
+	}
+	return r
+}
+
+func reportMX(ctx context.Context, ask lookups, domain Name) MXReport {
+	r := MXReport{Report: newReport(domain)}
+	a := ask(ctx, question{domain.s, dns.TypeMX})
+	if !a.told() || a.result == SawLoop {
+		r.silent(a)
+		return r
+	}
+	if len(a.records) == 0 {
+		_, err := ask.LookupNetIP(ctx, "ip", domain.s)
+		if notFound(err) {
+			r.note("%s has neither MX nor address, so it receives no mail, no bounces and no replies.", domain)
+		} else {
+			r.note("%s has no MX, so mail goes to its address (RFC 5321, section 5.1).", domain)
+		}
+		return r
+	}
+	for _, v := range a.values() {
+		r.Observed = append(r.Observed, shown(v))
+	}
+	for _, rr := range a.records {
+		mx, ok := rr.(*dns.MX)
+		if !ok {
+			continue
+		}
+		host := bare(mx.Mx)
+		if host == "" {
+			r.note("the null MX says that %s receives no mail (RFC 7505).", domain)
+			if len(a.records) > 1 {
+				r.is(CodeMXExtra, "%s has a null MX beside other exchanges: remove one or the other.", domain)
+			}
+			continue
+		}
+		var dnsErr *net.DNSError
+		if _, err := ask.LookupNetIP(ctx, "ip", host); errors.As(err, &dnsErr) && dnsErr.IsNotFound {
+			r.is(CodeNXDOMAIN, "the exchange %s of %s has no address: correct its name, or remove it.", cut(host), domain)
+		}
+	}
+	return r
+}
