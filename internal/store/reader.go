@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
@@ -182,8 +183,8 @@ func (r reader) Template(ctx context.Context, tenant, id sender.ID) (sender.Temp
 	return templateOf(row)
 }
 
-func (r reader) TemplateFor(ctx context.Context, tenant, application sender.ID, kind string, locale template.Locale) (sender.Template, error) {
-	row, err := r.q.TemplateFor(ctx, db.TemplateForParams{TenantID: string(tenant), ApplicationID: string(application), Type: kind, Locale: string(locale)})
+func (r reader) TemplateFor(ctx context.Context, tenant, application sender.ID, kind string, locale template.Locale, variant string) (sender.Template, error) {
+	row, err := r.q.TemplateFor(ctx, db.TemplateForParams{TenantID: string(tenant), ApplicationID: string(application), Type: kind, Locale: string(locale), Variant: variant})
 	if err != nil {
 		return sender.Template{}, missing("template", err)
 	}

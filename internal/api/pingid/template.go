@@ -190,7 +190,7 @@ type templateBody struct {
 func templateData(t sender.Template) templateBody {
 	b := templateBody{
 		FromAddress: t.From, EmailSubject: t.Subject, EmailBody: t.Body, ReplyToAddress: t.ReplyTo, ContentType: "text/plain",
-		CharacterSet: t.Charset, Locale: t.Spelling, Type: t.Type, EmailBodyEncoding: "RAW", ID: t.ID,
+		CharacterSet: strings.ToLower(t.Charset), Locale: t.Spelling, Type: t.Type, EmailBodyEncoding: "RAW", ID: t.ID,
 	}
 	if t.HTML {
 		b.ContentType = "text/html"

@@ -200,21 +200,23 @@ type SigningKey struct {
 }
 
 type Template struct {
-	TenantID      string
-	ID            string
-	ApplicationID string
-	Type          string
-	Locale        string
-	Spelling      string
-	Author        string
-	ReplyTo       string
-	Subject       string
-	Body          string
-	Html          bool
-	Charset       string
-	Octets        int64
-	CreatedAt     int64
-	UpdatedAt     int64
+	TenantID       string
+	ID             string
+	ApplicationID  string
+	Type           string
+	Locale         string
+	Spelling       string
+	Variant        string
+	VariantSpelled string
+	Author         string
+	ReplyTo        string
+	Subject        string
+	Body           string
+	Html           bool
+	Charset        string
+	Octets         int64
+	CreatedAt      int64
+	UpdatedAt      int64
 }
 
 type Tenant struct {

@@ -33,6 +33,9 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"OrganizationsAreKept", organizations},
 		{"TenantsAreKeptAndListedInPages", tenants},
 		{"TenantsOfMergesIDsAndOrganizations", tenantsOf},
+		{"TenantIsChanged", changedTenant},
+		{"DeletedTenantTakesSettingsAndCredentialsAlong", deletedTenant},
+		{"BelongingsAreCounted", belongings},
 		{"CredentialsAreKeptAndRevokedOnce", credentials},
 		{"CredentialEndsAtTheEarliestTime", expiry},
 		{"KeyPairIsFoundByItsTokenInItsTenant", keyPairs},
@@ -71,7 +74,7 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"QueueDepthStopsCounting", depth},
 
 		{"TemplatesAreKept", templates},
-		{"TemplateIsUniqueInApplicationTypeAndLocale", templateUniqueness},
+		{"TemplateIsUniqueInApplicationTypeLocaleAndVariant", templateUniqueness},
 		{"TemplatesAreFilteredListedInPagesAndCounted", templateFilters},
 
 		{"ApplicationsAreKeptInTheOrderOfCreation", applications},
