@@ -41,6 +41,9 @@ const (
 	EventTemplatesDeleted   EventType = "templates.deleted" // several at once
 	EventMailDefaults       EventType = "mail-defaults.changed"
 	EventTemplateDeleted    EventType = "template.deleted"
+	EventRelayChanged       EventType = "relay.changed" // the tenant's own SMTP server; data.password is new, kept or none
+	EventRelayDeleted       EventType = "relay.deleted"
+	EventRelayTested        EventType = "relay.tested"
 	EventCredentialRotated  EventType = "credential.rotated" // another takes its place; data.until is when it ends
 )
 

@@ -69,6 +69,10 @@ type Reader interface {
 	// where there is none.
 	Setting(ctx context.Context, tenant ID, name string) (string, error)
 
+	// Relay returns the tenant's own SMTP server with its password opened; NotFound
+	// where it has none.
+	Relay(ctx context.Context, tenant ID) (Relay, error)
+
 	// SigningKey returns the private half; PKCS8 is opened. Keys are found by
 	// selector alone, since selectors are never given out twice.
 	SigningKey(ctx context.Context, selector string) (Key, error)
@@ -125,6 +129,10 @@ type Tx interface {
 
 	// PutSetting writes a document of a tenant, or removes it where it is empty.
 	PutSetting(ctx context.Context, tenant ID, name, document string) error
+
+	// PutRelay keeps a tenant's own SMTP server in place of the one before.
+	PutRelay(ctx context.Context, r Relay) error
+	DeleteRelay(ctx context.Context, tenant ID) error
 
 	// InsertTemplate answers Conflict where the application has one of that type and
 	// locale.

@@ -243,6 +243,30 @@ func (r reader) Setting(ctx context.Context, tenant sender.ID, name string) (str
 	return document, nil
 }
 
+func (r reader) Relay(ctx context.Context, tenant sender.ID) (sender.Relay, error) {
+	row, err := r.q.Relay(ctx, string(tenant))
+	if err != nil {
+		return sender.Relay{}, missing("delivery settings", err)
+	}
+	return r.relayOf(row)
+}
+
+func (r reader) relayOf(row db.Relay) (sender.Relay, error) {
+	x := sender.Relay{Tenant: sender.ID(row.TenantID), Host: row.Host, Port: int(row.Port), Username: row.Username, UpdatedAt: moment(row.UpdatedAt)}
+	if err := decode(row.Author, &x.From, "author of the relay of ", row.TenantID); err != nil {
+		return x, err
+	}
+	if err := decode(row.ReplyTo, &x.ReplyTo, "Reply-To of the relay of ", row.TenantID); err != nil {
+		return x, err
+	}
+	if len(row.Password) == 0 {
+		return x, nil
+	}
+	password, err := r.keys.open(row.Password, relayPlace(x))
+	x.Password = sender.Password(password)
+	return x, err
+}
+
 func (r reader) SigningKey(ctx context.Context, selector string) (sender.Key, error) {
 	row, err := r.q.SigningKey(ctx, selector)
 	if err != nil {
@@ -264,6 +288,11 @@ func (r reader) PublicKey(ctx context.Context, selector string) (sender.Key, err
 }
 
 func keyPlace(selector string) place { return place{"signing_keys", selector, "pkcs8"} }
+
+// relayPlace has the host and the user name: beside others, a password does not open.
+func relayPlace(r sender.Relay) place {
+	return place{"relays", string(r.Tenant) + "/" + strings.ToLower(r.Host) + "/" + r.Username, "password"}
+}
 
 func pairPlace(credential string) place { return place{"credentials", credential, "hmac_key"} }
 

@@ -295,6 +295,29 @@ func (t *tx) DeleteTemplate(ctx context.Context, tenant, id sender.ID) error {
 	return touched(n, err, "template")
 }
 
+func (t *tx) PutRelay(ctx context.Context, r sender.Relay) error {
+	from, err := encode(r.From)
+	if err != nil {
+		return err
+	}
+	reply, err := encode(r.ReplyTo)
+	if err != nil {
+		return err
+	}
+	p := db.PutRelayParams{
+		TenantID: string(r.Tenant), Host: r.Host, Port: int64(r.Port), Username: r.Username, Author: from, ReplyTo: reply, UpdatedAt: micros(r.UpdatedAt),
+	}
+	if r.Password != "" {
+		p.Password = t.keys.seal([]byte(r.Password), relayPlace(r))
+	}
+	return broken("put the delivery settings", t.q.PutRelay(ctx, p))
+}
+
+func (t *tx) DeleteRelay(ctx context.Context, tenant sender.ID) error {
+	n, err := t.q.DeleteRelay(ctx, string(tenant))
+	return touched(n, err, "delivery settings")
+}
+
 func (t *tx) InsertEvent(ctx context.Context, e sender.Event) error {
 	data, err := encode(e.Data)
 	if err != nil {

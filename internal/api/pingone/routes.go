@@ -47,6 +47,11 @@ func New(c Config) http.Handler {
 	m.Handle("GET "+env, api.Handle(d, ref(false, false), e.environment, e.writeEnvironment))
 	m.Handle("GET "+env+"/billOfMaterials", api.Handle(d, ref(false, false), e.environment, e.writeBillOfMaterials))
 
+	const delivery = env + "/notificationsSettings/emailDeliverySettings"
+	m.Handle("GET "+delivery, api.Handle(d, ref(false, false), e.deliverySettings, e.writeDelivery))
+	m.Handle("PUT "+delivery, api.Handle(d, newDelivery, e.setDelivery, e.writeDelivery))
+	m.Handle("DELETE "+delivery, api.Handle(d, ref(false, false), e.resetDelivery, noContent))
+
 	const domains = env + "/emailDomains"
 	const domain = domains + "/{dom}"
 	m.Handle("POST "+domains, api.Handle(d, newDomain, e.createDomain, e.writeDomain(http.StatusCreated)))

@@ -176,6 +176,17 @@ type Recipient struct {
 	N   int64
 }
 
+type Relay struct {
+	TenantID  string
+	Host      string
+	Port      int64
+	Username  string
+	Password  []byte
+	Author    string
+	ReplyTo   string
+	UpdatedAt int64
+}
+
 type Secret struct {
 	Name  string
 	Value []byte

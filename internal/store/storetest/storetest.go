@@ -58,6 +58,8 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"CountIsOfTheMomentOfThePage", findSnapshot},
 		{"QueriesThatMeanNothingAreRefused", findRefuses},
 		{"SettingsAreKeptReplacedAndRemoved", settings},
+		{"RelayIsKeptReplacedAndRemoved", relays},
+		{"ClaimPassesOverTenants", passOver},
 
 		{"MessagesAreKeptWithoutBody", messages},
 		{"IdempotencyKeyIsUsedOnce", idempotency},

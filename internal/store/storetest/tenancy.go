@@ -295,7 +295,7 @@ var tenantless = map[string]string{
 
 func everyMethodIsListed(w *world) {
 	listed := map[string]bool{}
-	for _, i := range slices.Concat(intrusions, collectionIntrusions) {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions) {
 		listed[i.method] = true
 	}
 	for m := range reflect.TypeFor[otp.Tx]().Methods() {
@@ -324,6 +324,7 @@ func anotherTenant(w *world) {
 			tx.InsertEvent(w.ctx, v.event), tx.SaveCheck(w.ctx, v.check),
 			tx.InsertTemplate(w.ctx, v.template),
 			tx.PutSetting(w.ctx, w.a, "setting", "document"),
+			tx.PutRelay(w.ctx, newRelay(w.a)),
 		} {
 			if err != nil {
 				return err
@@ -335,7 +336,7 @@ func anotherTenant(w *world) {
 	w.must(w.startAttempt("n1", v.attempt))
 	before := w.snapshot(v)
 
-	for _, i := range slices.Concat(intrusions, collectionIntrusions) {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions) {
 		var got error
 		err := w.otp.Update(w.ctx, func(tx otp.Tx) error {
 			got = i.try(w, tx, v)
@@ -371,6 +372,8 @@ func (w *world) snapshot(v victim) (all []any) {
 	add(found, err)
 	s, err := w.Setting(w.ctx, w.a, "setting")
 	add(s, err)
+	r, err := w.Relay(w.ctx, w.a)
+	add(r, err)
 	m, err := w.Messages(w.ctx, w.a, page)
 	add(m, err)
 	at, err := w.Attempts(w.ctx, w.a, v.message.ID)
