@@ -93,10 +93,6 @@ type Tx interface {
 
 	InsertOrganization(ctx context.Context, o Organization) error
 	InsertTenant(ctx context.Context, t Tenant) error
-
-	InsertCredential(ctx context.Context, c Credential) error
-	RevokeCredential(ctx context.Context, tenant, id ID, at time.Time) error
-	// ExpireCredential sets the end of a credential, unless it ends before.
 	// UpdateTenant writes name, type and time of change.
 	UpdateTenant(ctx context.Context, t Tenant) error
 	// Belongings counts what a tenant has, of both cores.
@@ -104,6 +100,10 @@ type Tx interface {
 	// DeleteTenant removes a tenant that has none of them, with its settings and
 	// credentials. Its messages and events stay.
 	DeleteTenant(ctx context.Context, tenant ID) error
+
+	InsertCredential(ctx context.Context, c Credential) error
+	RevokeCredential(ctx context.Context, tenant, id ID, at time.Time) error
+	// ExpireCredential sets the end of a credential, unless it ends before.
 	ExpireCredential(ctx context.Context, tenant, id ID, at time.Time) error
 
 	// InsertDomain answers Conflict where the tenant has the name already.
@@ -134,8 +134,8 @@ type Tx interface {
 	PutRelay(ctx context.Context, r Relay) error
 	DeleteRelay(ctx context.Context, tenant ID) error
 
-	// InsertTemplate answers Conflict where the application has one of that type and
-	// locale.
+	// InsertTemplate answers Conflict where the application has one of that type,
+	// locale and variant.
 	InsertTemplate(ctx context.Context, t Template) error
 	// UpdateTemplate writes everything but the application and the time of creation.
 	// That its type, locale and variant are free is to be looked at before.
