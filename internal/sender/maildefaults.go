@@ -65,11 +65,11 @@ func (s *Service) ChangeMailDefaults(ctx context.Context, p Principal, tenant ID
 			return err
 		}
 		change(&d)
-		for field, spelling := range map[string]string{"from": d.From, "replyTo": d.ReplyTo} {
-			if spelling == "" {
+		for _, who := range []struct{ field, spelling string }{{"from", d.From}, {"replyTo", d.ReplyTo}} {
+			if who.spelling == "" {
 				continue
 			}
-			if _, err := s.mayAuthor(ctx, tx, t, field, spelling); err != nil {
+			if _, err := s.mayAuthor(ctx, tx, t, who.field, who.spelling); err != nil {
 				return err
 			}
 		}
