@@ -323,9 +323,15 @@ func (s *Service) correspondents(ctx context.Context, t Tenant, found Template, 
 		if err != nil {
 			return author, nil, nil, err
 		}
+		own, err := s.relayOf(ctx, Message{Tenant: t.ID})
+		if err != nil {
+			return author, nil, nil, err
+		}
 		found.From = d.From
+		orDefault(&found.From, own.author())
 		orDefault(&found.From, system.Address)
 		orDefault(&found.ReplyTo, d.ReplyTo)
+		orDefault(&found.ReplyTo, own.replyTo())
 	}
 	author, m.From, err = parseAuthor("from", found.From)
 	if err != nil {

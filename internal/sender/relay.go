@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"log/slog"
+	"net/mail"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -37,8 +38,8 @@ type Relay struct {
 	Port      int
 	Username  string // empty: no AUTH
 	Password  Password
-	From      *Mailbox // who test mails are from, as sent; nil: the built-in no-reply
-	ReplyTo   *Mailbox
+	From      *Mailbox // of test mails, and of templates where neither they nor the tenant's MailDefaults name one; as sent
+	ReplyTo   *Mailbox // likewise
 	UpdatedAt time.Time
 }
 
@@ -48,6 +49,32 @@ var submission = []int{25, 587, 2525}
 // ImplicitTLS reports whether TLS is spoken from the first octet (RFC 8314), and not
 // after STARTTLS (RFC 3207). The port alone decides.
 func (r Relay) ImplicitTLS() bool { return !slices.Contains(submission, r.Port) }
+
+// author and replyTo are what the settings say of both, in the form of a template's;
+// empty where there is nothing.
+func (r *Relay) author() string {
+	if r == nil {
+		return ""
+	}
+	return spelled(r.From)
+}
+
+func (r *Relay) replyTo() string {
+	if r == nil {
+		return ""
+	}
+	return spelled(r.ReplyTo)
+}
+
+func spelled(m *Mailbox) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.Name == "":
+		return m.Address
+	}
+	return (&mail.Address{Name: m.Name, Address: m.Address}).String()
+}
 
 const (
 	defaultRelayPort = 465

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
 )
 
@@ -267,4 +268,34 @@ func TestServerThatHangsLeavesWorkersForOtherTenants(t *testing.T) {
 			t.Errorf("%d deliveries, want each message once: 62", n)
 		}
 	}, usualLeases)
+}
+
+// A template names its author, or the tenant's defaults do, or the delivery settings.
+func TestSettingsNameTheAuthorOfTemplatesWithoutOne(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		d := h.domain("example.org", dnscheck.Ownership)
+		h.activeAddress(d, "noreply@example.org")
+		h.activeAddress(d, "shop@example.org")
+		n := letter(func(n *sender.NewTemplate) { n.From = "" })
+		h.template(n)
+		if _, err := h.ownRelay(func(n *sender.NewRelay) {
+			n.From, n.ReplyTo = &sender.Mailbox{Name: `Ä "B"`, Address: "NoReply@example.org"}, &sender.Mailbox{Address: "shop@example.org"}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		m, signed := h.fill(n)
+		if m.From != "noreply@example.org" || m.ReplyTo != "shop@example.org" || !strings.Contains(signed, "<NoReply@example.org>") {
+			t.Errorf("from %s, answers to %s:\n%s", m.From, m.ReplyTo, signed)
+		}
+		all := h.way.attempts()
+		if last := all[len(all)-1]; last.Relay == nil {
+			t.Error("and left by the instance's relay")
+		}
+		if _, err := h.ChangeMailDefaults(t.Context(), h.admin, h.tenant.ID, func(d *sender.MailDefaults) { d.From = "shop@example.org" }); err != nil {
+			t.Fatal(err)
+		}
+		if m, _ := h.fill(n); m.From != "shop@example.org" {
+			t.Errorf("with a default of the tenant from %s", m.From)
+		}
+	})
 }

@@ -1,11 +1,13 @@
 package native
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
 
 	"github.com/postseal/postseal/internal/sender"
 )
@@ -15,7 +17,7 @@ type deliveryNew struct {
 	Host     string   `json:"host" doc:"Name or IP address; its certificate must be valid for it."`
 	Port     int      `json:"port,omitzero" minimum:"1" maximum:"65535" doc:"465 by default. 25, 587 and 2525 mean STARTTLS, every other one TLS from the start; below 1024 only these and 465 can be used."`
 	Username string   `json:"username,omitzero" doc:"For AUTH PLAIN or LOGIN; without one there is no AUTH."`
-	Password string   `json:"password,omitzero" writeOnly:"true" doc:"Never shown again. Without one the password of before is kept, where host and username are those of before."`
+	Password string   `json:"password,omitzero" doc:"Never shown again. Without one the password of before is kept, where host and username are those of before."`
 	From     *mailbox `json:"from,omitzero" doc:"A proven address of the tenant: who test mails are from."`
 	ReplyTo  *mailbox `json:"replyTo,omitzero" doc:"A proven address of the tenant."`
 }
@@ -51,7 +53,25 @@ type deliveryOutcome struct {
 	Enhanced   string                 `json:"enhanced,omitzero" doc:"Enhanced status code (RFC 3463)."`
 	Text       string                 `json:"text,omitzero"`
 	Stage      string                 `json:"stage,omitzero" doc:"How far the dialogue came."`
-	Transcript []any                  `json:"transcript" doc:"The dialogue, line by line, without credentials and body."`
+	Transcript []stepBody             `json:"transcript" doc:"The dialogue, line by line, without credentials and body."`
+}
+
+type stepBody struct {
+	At      time.Time `json:"at"`
+	Command string    `json:"command" doc:"What was said, or done, in parentheses."`
+	Reply   string    `json:"reply" doc:"What came back, or what went wrong, in parentheses."`
+	Micros  int64     `json:"micros" doc:"How long it took, in microseconds."`
+}
+
+func outcomeOf(d sender.Delivery) deliveryOutcome {
+	b := deliveryOutcome{Outcome: d.Outcome, Code: d.Code, Enhanced: d.Enhanced, Text: d.Text, Stage: d.Stage, Transcript: []stepBody{}}
+	for line := range bytes.Lines(d.Transcript) {
+		var step stepBody
+		if json.Unmarshal(line, &step) == nil {
+			b.Transcript = append(b.Transcript, step)
+		}
+	}
+	return b
 }
 
 func (e *edge) delivery() {
@@ -110,7 +130,6 @@ func (e *edge) delivery() {
 			return nil, err
 		}
 		d, err := e.service.TestRelay(ctx, p, tenant, in.Body.To)
-		a := attemptOf(sender.Attempt{Delivery: d})
-		return &body[deliveryOutcome]{deliveryOutcome{a.Outcome, a.Code, a.Enhanced, a.Text, a.Stage, a.Transcript}}, err
+		return &body[deliveryOutcome]{outcomeOf(d)}, err
 	})
 }
