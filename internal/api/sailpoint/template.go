@@ -68,7 +68,7 @@ func (b templateBody) field(name string) string {
 func (e edge) templates(ctx context.Context, p sender.Principal, q sender.Query) (listed[templateBody], error) {
 	var all []templateBody
 	for _, s := range standards {
-		ts, err := e.core.Templates(ctx, p, p.Home, sender.TemplateFilter{Type: s.key}, sender.Page{})
+		ts, err := e.own(ctx, p, sender.TemplateFilter{Type: s.key})
 		if err != nil {
 			return listed[templateBody]{}, err
 		}
@@ -79,6 +79,12 @@ func (e edge) templates(ctx context.Context, p sender.Principal, q sender.Query)
 	return choose(all, q), nil
 }
 
+// own lists the templates that this API can tell from one another: it knows no variants.
+func (e edge) own(ctx context.Context, p sender.Principal, filter sender.TemplateFilter) ([]sender.Template, error) {
+	ts, err := e.core.Templates(ctx, p, p.Home, filter, sender.Page{})
+	return slices.DeleteFunc(ts, func(t sender.Template) bool { return t.Variant != "" }), err
+}
+
 // GET one of notification-templates.
 func (e edge) template(ctx context.Context, p sender.Principal, id sender.ID) (templateBody, error) {
 	t, err := e.core.Template(ctx, p, p.Home, "", id)
@@ -86,7 +92,7 @@ func (e edge) template(ctx context.Context, p sender.Principal, id sender.ID) (t
 		return templateBody{}, err
 	}
 	s, ok := standardOf(t.Type)
-	if !ok || t.Application != "" {
+	if !ok || t.Application != "" || t.Variant != "" {
 		return templateBody{}, sender.Errorf(sender.NotFound, "", "The requested template was not found.")
 	}
 	return bodyOf(s, t), nil
@@ -176,7 +182,7 @@ func (e edge) writeTemplate(ctx context.Context, p sender.Principal, in template
 	}
 	// Somebody else may make or delete it meanwhile.
 	for range 3 {
-		old, err := e.core.Templates(ctx, p, p.Home, sender.TemplateFilter{Type: in.standard.key, Locale: locale}, sender.Page{Limit: 1})
+		old, err := e.own(ctx, p, sender.TemplateFilter{Type: in.standard.key, Locale: locale})
 		if err != nil {
 			return none, err
 		}
@@ -249,7 +255,7 @@ func (e edge) deleteTemplates(ctx context.Context, p sender.Principal, ids []bul
 		}
 		asked[id] = true
 		locale, _ := template.ParseLocale(id.Locale)
-		ts, err := e.core.Templates(ctx, p, p.Home, sender.TemplateFilter{Type: id.Key, Locale: locale}, sender.Page{})
+		ts, err := e.own(ctx, p, sender.TemplateFilter{Type: id.Key, Locale: locale})
 		if err != nil {
 			return struct{}{}, err
 		}
