@@ -55,6 +55,9 @@ func relays(w *world) {
 	w.kind("after", err, sender.NotFound)
 	w.kind("twice", w.Update(w.ctx, func(tx sender.Tx) error { return tx.DeleteRelay(w.ctx, w.a) }), sender.NotFound)
 	same("that of the other tenant, after", b)
+	w.do(func(tx sender.Tx) error { return tx.DeleteTenant(w.ctx, w.b) })
+	_, err = w.Relay(w.ctx, w.b)
+	w.kind("of a tenant that is gone", err, sender.NotFound)
 }
 
 func passOver(w *world) {
