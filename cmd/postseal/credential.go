@@ -109,10 +109,12 @@ type credentialCreateCmd struct {
 	configFlags
 	whose
 	secretOut
-	Kind string        `help:"oauth-client, api-key or pingid-key; a tenant's is oauth-client by default, an operator's is an api-key." placeholder:"KIND"`
-	Name string        `help:"What it is called in lists; operator or command line by default." placeholder:"NAME"`
-	Role string        `help:"What it may do in the tenant: reader, sender or admin (default); an operator's has none." placeholder:"ROLE"`
-	Life time.Duration `help:"How long it counts; for ever by default." placeholder:"720h"`
+	Kind string `help:"oauth-client, api-key or pingid-key; a tenant's is oauth-client by default, an operator's is an api-key." placeholder:"KIND"`
+	Name string `help:"What it is called in lists; operator or command line by default." placeholder:"NAME"`
+	Role string `help:"What it may do in the tenant: reader, sender or admin (default); an operator's has none." placeholder:"ROLE"`
+	// Organization takes the place of the tenant in the grant.
+	Organization string        `help:"Give the role in all tenants of this organization, also in those that are made later; an admin there makes, changes and deletes tenants." placeholder:"UUID"`
+	Life         time.Duration `help:"How long it counts; for ever by default." placeholder:"720h"`
 }
 
 func (c *credentialCreateCmd) Run(s *streams) error {
@@ -130,6 +132,8 @@ func (c *credentialCreateCmd) Run(s *streams) error {
 	switch {
 	case c.Operator && c.Role != "":
 		return errors.New("--role goes with --tenant: an operator may do everything")
+	case c.Operator && c.Organization != "":
+		return errors.New("--organization goes with --tenant: an operator may do everything")
 	case c.Life < 0:
 		return fmt.Errorf("--life %s has passed already; give how long from now", c.Life)
 	}
@@ -142,6 +146,13 @@ func (c *credentialCreateCmd) Run(s *streams) error {
 		orDefault(&n.Name, "command line")
 		orDefault(&c.Role, string(sender.RoleAdmin))
 		n.Grants = []sender.Grant{{Tenant: tenant, Role: sender.Role(c.Role)}}
+		if c.Organization != "" {
+			id, ok := sender.ParseID(strings.ToLower(c.Organization))
+			if !ok {
+				return fmt.Errorf("--organization %s is no UUID", c.Organization)
+			}
+			n.Grants = []sender.Grant{{Organization: id, Role: sender.Role(c.Role)}}
+		}
 	}
 	if c.Life > 0 {
 		n.ExpiresAt = time.Now().Add(c.Life)

@@ -53,6 +53,8 @@ type Dialect struct {
 	// Finish may change or sign the whole answer before it leaves; may be nil. An
 	// error of it is answered as an internal error, unfinished.
 	Finish func(a *Answer, r *http.Request) error
+	// Attrs are further attributes of a request's line in the log; may be nil.
+	Attrs func(r *http.Request) []slog.Attr
 }
 
 // Handle makes the handler of one operation. decode and encode are pure; do is
@@ -209,6 +211,9 @@ func (d *Dialect) record(r *http.Request, c *call, a *Answer, took time.Duration
 	attrs := []slog.Attr{
 		slog.String("request", c.id), slog.String("dialect", d.Name), slog.String("method", r.Method), slog.String("route", r.Pattern),
 		slog.Int("status", a.Status()), slog.Int("bytes", a.Body.Len()), slog.Duration("took", took), slog.String("credential", string(c.credential)),
+	}
+	if d.Attrs != nil {
+		attrs = append(attrs, d.Attrs(r)...)
 	}
 	if a.Status() >= 400 {
 		level = slog.LevelInfo

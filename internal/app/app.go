@@ -47,6 +47,7 @@ type App struct {
 	store     *store.Store
 	jobs      *jobs.Engine
 	relays    []*mail.Relay
+	builtin   *builtin.Provider
 	names     *zone.Server // nil: no name server of our own
 	handler   http.Handler
 	tls       *tls.Config
@@ -114,6 +115,9 @@ type extras struct {
 func New(ctx context.Context, c Config, l Listeners, log *slog.Logger) (*App, error) {
 	if c.Verify.Quorum == 1 {
 		log.Warn("verify.quorum is 1: one lying resolver can prove a domain for whoever sent the lie; set two or more resolvers and a quorum of 2")
+	}
+	if c.HTTP.PublicURL == "" {
+		log.Warn("http.public_url is not set: verification mails have no link, so that addresses made through SailPoint's API can only be proven by their domain")
 	}
 	return build(ctx, c, l, log, extras{})
 }
@@ -192,7 +196,30 @@ func (a *App) provider(ctx context.Context, service dnscheck.Name) (*builtin.Pro
 		relays[region] = relay
 		a.relays = append(a.relays, relay)
 	}
-	return builtin.New(ctx, builtin.Config{Service: service, Names: a.cfg.Names, Store: a.store, Relays: relays, Log: a.log})
+	own, err := a.cfg.Send.TenantRelays.open()
+	if err != nil {
+		return nil, fmt.Errorf("send.tenant_relays: %w", err)
+	}
+	p, err := builtin.New(ctx, builtin.Config{Service: service, Names: a.cfg.Names, Store: a.store, Relays: relays, TenantRelays: own, Log: a.log})
+	a.builtin = p
+	return p, err
+}
+
+func (c TenantRelaysConfig) open() (r builtin.TenantRelays, err error) {
+	if r.Allow, err = parsePrefixes(c.Allow); err != nil || c.CAFile == "" {
+		return r, err
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return r, err
+	}
+	if r.Roots, err = x509.SystemCertPool(); err != nil {
+		return r, err
+	}
+	if !r.Roots.AppendCertsFromPEM(pem) {
+		return r, fmt.Errorf("%s holds no PEM certificate", c.CAFile)
+	}
+	return r, nil
 }
 
 func newRelay(r RelayConfig, service dnscheck.Name) (*mail.Relay, error) {
@@ -384,6 +411,9 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 func (a *App) close() {
 	for _, r := range a.relays {
 		_ = r.Close()
+	}
+	if a.builtin != nil {
+		a.builtin.Close()
 	}
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {

@@ -162,6 +162,16 @@ type SendConfig struct {
 	// after a crash of one of several nodes its mail goes on after so long.
 	Lease      time.Duration `koanf:"lease"`
 	QueueLimit int           `koanf:"queue_limit"`
+	// TenantRelays is about SMTP servers that tenants bring.
+	TenantRelays TenantRelaysConfig `koanf:"tenant_relays"`
+}
+
+// TenantRelaysConfig is what tenants may do with SMTP servers of their own.
+type TenantRelaysConfig struct {
+	Enabled bool     `koanf:"enabled"`
+	Allow   []string `koanf:"allow"`   // addresses or prefixes that are not public and may be connected to all the same
+	CAFile  string   `koanf:"ca_file"` // PEM of authorities that are trusted beside the system's
+	Workers int      `koanf:"workers"` // deliveries at a time to one of them
 }
 
 // RelayConfig is an SMTP server that takes mail from us.
@@ -245,6 +255,7 @@ func DefaultConfig() Config {
 		Send: SendConfig{
 			Workers: s.Send.Workers, Life: s.Send.Life, FirstRetry: s.Send.FirstRetry, LastRetry: s.Send.LastRetry,
 			Lease: s.Send.Lease, QueueLimit: s.Send.QueueLimit,
+			TenantRelays: TenantRelaysConfig{Enabled: s.Send.OwnRelays, Workers: s.Send.RelayWorkers},
 		},
 		OTP: OTPConfig{
 			SessionLife: o.SessionLife, Tries: o.Tries, WrongPerDay: o.WrongPerDay, PerUser: o.PerUser, PerRecipient: s.Code.OTPPerRecipient, Keep: o.Keep,
@@ -436,6 +447,9 @@ func (c Config) problems() []error {
 			add("%s: username and password_file go together", key)
 		}
 	}
+	if _, err := parsePrefixes(c.Send.TenantRelays.Allow); err != nil {
+		add("send.tenant_relays.allow: %w", err)
+	}
 	if err := c.Names.Validate(); err != nil {
 		add("%w", err)
 	}
@@ -456,7 +470,8 @@ func (c Config) problems() []error {
 	for key, n := range map[string]int{
 		"verify.loss_checks": c.Verify.LossChecks, "verify.quorum": c.Verify.Quorum, "code.tries": c.Code.Tries,
 		"code.resend_per_day": c.Code.ResendPerDay, "code.per_recipient": c.Code.PerRecipient, "send.workers": c.Send.Workers, "send.queue_limit": c.Send.QueueLimit,
-		"otp.tries": c.OTP.Tries, "otp.wrong_per_day": c.OTP.WrongPerDay, "otp.per_user": c.OTP.PerUser, "otp.per_recipient": c.OTP.PerRecipient,
+		"send.tenant_relays.workers": c.Send.TenantRelays.Workers,
+		"otp.tries":                  c.OTP.Tries, "otp.wrong_per_day": c.OTP.WrongPerDay, "otp.per_user": c.OTP.PerUser, "otp.per_recipient": c.OTP.PerRecipient,
 	} {
 		if n < 1 {
 			add("%s is %d: it must be at least 1", key, n)
@@ -521,6 +536,7 @@ func (c Config) settings() sender.Settings {
 	s.Code.ResendPerDay, s.Code.PerRecipient = c.Code.ResendPerDay, c.Code.PerRecipient
 	s.Send.Workers, s.Send.Life, s.Send.FirstRetry, s.Send.LastRetry = c.Send.Workers, c.Send.Life, c.Send.FirstRetry, c.Send.LastRetry
 	s.Send.Lease, s.Send.QueueLimit = c.Send.Lease, c.Send.QueueLimit
+	s.Send.OwnRelays, s.Send.RelayWorkers = c.Send.TenantRelays.Enabled, c.Send.TenantRelays.Workers
 	s.Code.OTPPerRecipient = c.OTP.PerRecipient
 	s.BuiltinSenders, _ = c.builtinSenders() // checked by problems
 	s.LastLocale, _ = template.ParseLocale(c.Template.LastLocale)

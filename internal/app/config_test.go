@@ -346,3 +346,26 @@ func addRecord(t *testing.T, d *Dev, key string) int {
 	_ = resp.Body.Close()
 	return resp.StatusCode
 }
+
+func TestTenantsOwnServersHaveSettings(t *testing.T) {
+	c, err := LoadConfig("", []string{"POSTSEAL_SEND__TENANT_RELAYS__ALLOW=10.1.2.3, fd00:1::/32"}, append(needed(t), "send.tenant_relays.enabled=false", "send.tenant_relays.workers=2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := c.Send.TenantRelays.open()
+	if s := c.settings().Send; err != nil || s.OwnRelays || s.RelayWorkers != 2 || fmt.Sprint(own.Allow) != "[10.1.2.3/32 fd00:1::/32]" {
+		t.Errorf("%+v, %+v, %v", s, own, err)
+	}
+	if c, err = LoadConfig("", nil, needed(t)); err != nil || !c.settings().Send.OwnRelays || len(c.Send.TenantRelays.Allow) > 0 {
+		t.Errorf("by default %+v, %v", c.Send.TenantRelays, err)
+	}
+	_, err = LoadConfig("", nil, append(needed(t), "send.tenant_relays.allow=everything", "send.tenant_relays.workers=0", "send.tenant_relays.allow_private=true"))
+	for _, want := range []string{`send.tenant_relays.allow: "everything"`, "send.tenant_relays.workers is 0", "unknown setting send.tenant_relays.allow_private"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named in\n%v", want, err)
+		}
+	}
+	if _, err := (TenantRelaysConfig{CAFile: "/nowhere"}).open(); err == nil {
+		t.Error("authorities that are not there are no problem")
+	}
+}

@@ -128,6 +128,7 @@ func StartDev(ctx context.Context, c DevConfig) (d *Dev, err error) {
 	if d.inboxAt, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return d, err
 	}
+	cfg.Send.TenantRelays.CAFile = ca.file
 	cfg.Send.Relay = RelayConfig{Address: d.inboxAt.Addr().String(), TLS: string(mail.NoTLS)}
 	if c.PingOneProxy != "" {
 		if d.proxyAt, err = net.Listen("tcp", c.PingOneProxy); err != nil {
@@ -198,6 +199,7 @@ func (d *Dev) config(c DevConfig) (Config, error) {
 		Domain: devService, Outbound: []string{"127.0.0.1"}, Feedback: []string{"127.0.0.1"},
 		Nameservers: []Nameserver{{Host: "ns1." + devService, Addresses: []string{"127.0.0.1"}}},
 	}
+	cfg.Send.TenantRelays.Allow = []string{"127.0.0.0/8", "::1"}
 	cfg.Verify.Quorum = 1
 	cfg.DNS.RateLimit = 0
 	cfg.DNS.Mode = string(dnscheck.ModeResolver) // our own server stands for the whole DNS

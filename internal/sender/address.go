@@ -178,6 +178,9 @@ func (s *Service) CreateAddress(ctx context.Context, p Principal, tenant, domain
 		} else if KindOf(err) != NotFound {
 			return err
 		}
+		if err := isMailFrom(ctx, tx, tenant, name, "emailAddress"); err != nil {
+			return err
+		}
 		n, err := tx.CountAddresses(ctx, tenant, name, t.Limits.AddressesPerDomain)
 		if err != nil {
 			return err

@@ -54,6 +54,10 @@ func (s *Service) keyed(parts ...string) []byte {
 
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
+// perDomain is how many times as many verification mails a tenant may have sent to all
+// addresses of one organizational domain as to one address.
+const perDomain = 10
+
 // sendCode queues the mail with a code; whoever commits it calls queued. The recipient's daily cap counts over
 // all tenants: else this would be a tool to bury somebody in mail.
 func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, code string) error {
@@ -67,6 +71,14 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	}
 	if n > s.settings.Code.PerRecipient {
 		return tooSoon(day(now).Add(24*time.Hour), "This address was sent %d verification mails today, the most there can be", n-1)
+	}
+	// Whoever gets all mail of a domain could be buried by a tenant that makes up its
+	// addresses.
+	if n, err = tx.CountRecipient(ctx, hex.EncodeToString(s.keyed("recipient-domain", string(a.Tenant), a.Domain.Registrable().String())), day(now)); err != nil {
+		return err
+	}
+	if most := perDomain * s.settings.Code.PerRecipient; n > most {
+		return tooSoon(day(now).Add(24*time.Hour), "Addresses of this domain were sent %d verification mails today, the most there can be", n-1)
 	}
 	from := s.provider.SystemSender()
 	m := Message{

@@ -29,16 +29,19 @@ func (s *Service) Wake() {
 //	     |                                                                        |
 //	     +-- renewed every third of Lease, as long as a message of it is here ----+
 //
+// Mail that leaves by tenants' own servers passes lanes, see there.
+//
 // One dispatcher a process. What an earlier process of an exclusive store had
 // claimed is released at once, what other nodes had claimed when their lease
 // ends.
 func (s *Service) RunDispatcher(ctx context.Context) error {
-	d := dispatcher{Service: s, work: make(chan claimed), held: make(map[string]int)}
+	d := dispatcher{
+		Service: s, work: make(chan claimed), held: make(map[string]int), lanes: newLanes(s.settings.Send.Workers, s.settings.Send.RelayWorkers),
+	}
 	for range s.settings.Send.Workers {
 		d.workers.Go(func() {
 			for m := range d.work {
-				d.send(ctx, m.Message, m.lease)
-				d.drop(m.lease, 1)
+				d.serve(ctx, m)
 			}
 		})
 	}
@@ -60,6 +63,7 @@ func (s *Service) RunDispatcher(ctx context.Context) error {
 		case <-keep.C:
 			d.renewLeases(context.WithoutCancel(ctx))
 		case <-ended:
+			d.giveBack(ctx, d.lanes.drain())
 			return nil
 		}
 	}
@@ -69,6 +73,7 @@ func (s *Service) RunDispatcher(ctx context.Context) error {
 type dispatcher struct {
 	*Service
 	work    chan claimed
+	lanes   *lanes
 	workers sync.WaitGroup
 	batches int // claimed so far
 
@@ -143,7 +148,7 @@ func (d *dispatcher) claim(ctx context.Context) ([]claimed, error) {
 	now := d.now()
 	var ms []Message
 	err := d.store.Update(ctx, func(tx Tx) (err error) {
-		ms, err = tx.ClaimMessages(ctx, lease, now, now.Add(d.settings.Send.Lease), 2*d.settings.Send.Workers)
+		ms, err = tx.ClaimMessages(ctx, lease, now, now.Add(d.settings.Send.Lease), 2*d.settings.Send.Workers, d.lanes.busy()...)
 		return err
 	})
 	if err != nil || len(ms) == 0 {
@@ -246,20 +251,44 @@ func (d *dispatcher) measureDepth(ctx context.Context) {
 	}
 }
 
-// send makes one attempt at one claimed message. It is not interrupted by the
-// end of ctx: an attempt that began is finished and recorded.
-func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
+// serve sends a claimed message; one that leaves by its tenant's own server when its
+// lane lets it, and then what else waits in lanes.
+func (d *dispatcher) serve(ctx context.Context, c claimed) {
+	own, err := d.relayOf(context.WithoutCancel(ctx), c.Message)
+	if own == nil || err != nil { // an error shows again when it is prepared
+		d.send(ctx, c.Message, c.lease)
+		d.drop(c.lease, 1)
+		return
+	}
+	for ok := d.lanes.enter(c); ok; {
+		reached := d.send(ctx, c.Message, c.lease)
+		d.drop(c.lease, 1)
+		d.lanes.leave(c.Tenant, reached)
+		if ctx.Err() != nil {
+			return // what waits is given back
+		}
+		var emptied bool
+		if c, emptied, ok = d.lanes.next(); emptied {
+			d.Wake()
+		}
+	}
+}
+
+// send makes one attempt at one claimed message, and says whether the next hop could
+// be reached. It is not interrupted by the end of ctx: an attempt that began is
+// finished and recorded.
+func (d *dispatcher) send(ctx context.Context, m Message, lease string) outcome {
 	log := d.log.With("tenant", m.Tenant, "message", m.ID)
 	sending := context.WithoutCancel(ctx)
 	now := d.now()
 	if !now.Before(m.ExpiresAt) {
 		d.finish(ctx, m, lease, MessageExpired, "it could not be delivered in its time", nil)
-		return
+		return unknown
 	}
 	o, signed, replaced, err := d.prepare(sending, m)
 	if e := asRefused(err); e != nil {
 		d.finish(ctx, m, lease, MessageRefused, string(e.Reason), nil)
-		return
+		return unknown
 	}
 	m.Attempts++
 	attempt := Attempt{Message: m.ID, Tenant: m.Tenant, Number: m.Attempts, StartedAt: now, Delivery: Delivery{Outcome: AttemptStarted}}
@@ -267,7 +296,7 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
 		log.Error("a message can't be signed; it is tried again", "error", err)
 		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "sign", Text: "the message could not be signed"}
 		d.conclude(ctx, m, lease, attempt)
-		return
+		return unknown
 	}
 	// What is not recorded as begun before the network is touched could be sent
 	// twice without anybody knowing.
@@ -277,16 +306,22 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) {
 		}
 		return tx.InsertEvent(ctx, NewEvent(Principal{}, m.Tenant, EventMessageReaddressed, m.ID, now, replaced...))
 	})
+	next := unknown
 	switch {
 	case KindOf(err) == Conflict: // the lease ran out, and somebody else has it now
-		return
+		return unknown
 	case err != nil:
 		log.Error("an attempt could not be recorded, and is not made", "error", err)
 		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "start", Text: "the attempt could not be recorded, and was not made"}
 	default:
 		attempt.Delivery = d.provider.Deliver(sending, o, signed)
+		next = reached
+		if slices.Contains([]string{"connect", "tls", "auth"}, attempt.Stage) {
+			next = unreached
+		}
 	}
 	d.conclude(ctx, m, lease, attempt)
+	return next
 }
 
 // prepare asks the trust rule again, since proofs are lost while mail waits, and
@@ -301,7 +336,8 @@ func (s *Service) prepare(ctx context.Context, m Message) (o Outgoing, signed []
 	if err != nil {
 		return o, nil, nil, err
 	}
-	if !decision.Allow && m.Template == "" {
+	standIn := !decision.Allow
+	if standIn && m.Template == "" {
 		return o, nil, nil, Refusal(decision.Reason, m.From)
 	}
 	if m.Template != "" {
@@ -310,6 +346,11 @@ func (s *Service) prepare(ctx context.Context, m Message) (o Outgoing, signed []
 		}
 	}
 	o = Outgoing{Tenant: m.Tenant, Message: m.ID, To: m.To, Decision: decision, Body: m.Body}
+	if !standIn { // which is the built-in no-reply
+		if o.Relay, err = s.relayOf(ctx, m); err != nil {
+			return o, nil, nil, err
+		}
+	}
 	signed, err = s.provider.Prepare(ctx, o)
 	return o, signed, replaced, err
 }

@@ -118,8 +118,8 @@ func (s *Service) CreateDomain(ctx context.Context, p Principal, tenant ID, spel
 	if err != nil {
 		return Domain{}, &Error{Kind: Invalid, Field: "domainName", Detail: err.Error()}
 	}
-	if name == s.serviceName || name.IsBelow(s.serviceName) {
-		return Domain{}, Errorf(Invalid, "domainName", "%s belongs to this service itself; register a domain of your own.", quote(spelling))
+	if err := s.notOurs("domainName", spelling, name); err != nil {
+		return Domain{}, err
 	}
 	tokens, err := s.provider.Provision(ctx, t, name)
 	if err != nil {
@@ -139,6 +139,9 @@ func (s *Service) CreateDomain(ctx context.Context, p Principal, tenant ID, spel
 		} else if KindOf(err) != NotFound {
 			return err
 		}
+		if err := isMailFrom(ctx, tx, t.ID, name, "domainName"); err != nil {
+			return err
+		}
 		n, err := tx.CountDomains(ctx, t.ID, t.Limits.Domains)
 		if err != nil {
 			return err
@@ -152,6 +155,14 @@ func (s *Service) CreateDomain(ctx context.Context, p Principal, tenant ID, spel
 		return tx.InsertEvent(ctx, NewEvent(p, t.ID, EventDomainCreated, d.ID, now, "domainName", d.Spelling))
 	})
 	return d, err
+}
+
+// notOurs refuses names of the service itself, whose mail is the service's.
+func (s *Service) notOurs(field, spelling string, name dnscheck.Name) error {
+	if name == s.serviceName || name.IsBelow(s.serviceName) {
+		return Errorf(Invalid, field, "%s belongs to this service itself; use a domain of your own.", quote(spelling))
+	}
+	return nil
 }
 
 // Domain returns one domain.

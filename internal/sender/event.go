@@ -11,6 +11,8 @@ type EventType string
 // dialect.
 const (
 	EventTenantCreated      EventType = "tenant.created"
+	EventTenantChanged      EventType = "tenant.changed"
+	EventTenantDeleted      EventType = "tenant.deleted"
 	EventCredentialCreated  EventType = "credential.created"
 	EventCredentialRevoked  EventType = "credential.revoked"
 	EventDomainCreated      EventType = "domain.created"
@@ -35,7 +37,13 @@ const (
 	EventMessageReaddressed EventType = "message.readdressed" // a template's author or Reply-To is not trusted any more: the built-in no-reply stands for it
 	EventTemplateCreated    EventType = "template.created"
 	EventTemplateReplaced   EventType = "template.replaced"
+	EventTemplatesRenamed   EventType = "templates.renamed" // several got another variant
+	EventTemplatesDeleted   EventType = "templates.deleted" // several at once
+	EventMailDefaults       EventType = "mail-defaults.changed"
 	EventTemplateDeleted    EventType = "template.deleted"
+	EventRelayChanged       EventType = "relay.changed" // the tenant's own SMTP server; data.password is new, kept or none
+	EventRelayDeleted       EventType = "relay.deleted"
+	EventRelayTested        EventType = "relay.tested"
 	EventCredentialRotated  EventType = "credential.rotated" // another takes its place; data.until is when it ends
 )
 

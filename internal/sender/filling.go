@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,11 +19,14 @@ type Filling struct {
 	// ApplicationLocale is tried after Locale and its language, before the
 	// instance's last one; may be empty.
 	ApplicationLocale string
-	To                string            // addr-spec
-	Values            map[string]string // by the names of placeholders
-	Code              string            // one-time code; where there is one, the mail is never repeated blindly
-	Kind              MessageKind
-	ExpiresAt         time.Time // it is not sent any more from then on
+	// Variant is taken where there is one in a locale, and else the template without;
+	// compared without letter case.
+	Variant   string
+	To        string            // addr-spec
+	Values    map[string]string // by the names of placeholders
+	Code      string            // one-time code; where there is one, the mail is never repeated blindly
+	Kind      MessageKind
+	ExpiresAt time.Time // it is not sent any more from then on
 
 	IdempotencyKey string
 	RequestHash    string
@@ -277,12 +281,32 @@ func (s *Service) resolve(ctx context.Context, tenant ID, f Filling) (Template, 
 	if checkLabel("type", f.Type, maxTemplateType) != nil {
 		return Template{}, missing // none can have it, and PostgreSQL can't be asked for a NUL
 	}
-	application, _ := template.ParseLocale(f.ApplicationLocale) // checked when it was set
-	for _, locale := range template.Lookup(want, application, s.settings.LastLocale) {
-		t, err := s.store.TemplateFor(ctx, tenant, f.Application, f.Type, locale)
-		if err == nil || KindOf(err) != NotFound {
-			return t, err
+	if checkVariant(f.Variant) != nil {
+		f.Variant = ""
+	}
+	try := func(locales []template.Locale) (Template, error) {
+		for _, locale := range locales {
+			for _, variant := range slices.Compact([]string{VariantKey(f.Variant), ""}) {
+				t, err := s.store.TemplateFor(ctx, tenant, f.Application, f.Type, locale, variant)
+				if err == nil || KindOf(err) != NotFound {
+					return t, err
+				}
+			}
 		}
+		return Template{}, missing
+	}
+	application, _ := template.ParseLocale(f.ApplicationLocale) // checked when it was set
+	first := template.Lookup(want, application, "")
+	if t, err := try(first); KindOf(err) != NotFound {
+		return t, err
+	}
+	d, err := mailDefaults(ctx, s.store, tenant)
+	if err != nil {
+		return Template{}, err
+	}
+	last := slices.DeleteFunc(template.Lookup("", d.Locale, s.settings.LastLocale), func(l template.Locale) bool { return slices.Contains(first, l) })
+	if t, err := try(last); KindOf(err) != NotFound {
+		return t, err
 	}
 	if f.standard != nil {
 		return *f.standard, nil
@@ -294,6 +318,21 @@ func (s *Service) resolve(ctx context.Context, tenant ID, f Filling) (Template, 
 // the trust rule has it now, and notes both in the message.
 func (s *Service) correspondents(ctx context.Context, t Tenant, found Template, m *Message) (author Mailbox, reply *Mailbox, replaced []string, err error) {
 	system := s.provider.SystemSender()
+	if found.From == "" {
+		d, err := mailDefaults(ctx, s.store, t.ID)
+		if err != nil {
+			return author, nil, nil, err
+		}
+		own, err := s.relayOf(ctx, Message{Tenant: t.ID})
+		if err != nil {
+			return author, nil, nil, err
+		}
+		found.From = d.From
+		orDefault(&found.From, own.author())
+		orDefault(&found.From, system.Address)
+		orDefault(&found.ReplyTo, d.ReplyTo)
+		orDefault(&found.ReplyTo, own.replyTo())
+	}
 	author, m.From, err = parseAuthor("from", found.From)
 	if err != nil {
 		return author, nil, nil, err
@@ -320,7 +359,7 @@ func (s *Service) correspondents(ctx context.Context, t Tenant, found Template, 
 		if err != nil {
 			return author, nil, nil, err
 		}
-		if !d.Allow {
+		if !d.mayAnswer() {
 			reply, m.ReplyTo = nil, ""
 			replaced = append(replaced, "replyTo", string(d.Reason))
 		}
@@ -341,7 +380,7 @@ func (s *Service) readdress(ctx context.Context, t Tenant, m *Message, decision 
 		if err != nil {
 			return nil, err
 		}
-		if dropReply = !d.Allow; dropReply {
+		if dropReply = !d.mayAnswer(); dropReply {
 			replaced = append(replaced, "replyTo", string(d.Reason))
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // MailFrom is a reverse-path domain of the owner's own (RFC 5321, section 3.3), so
-// that SPF passes aligned with the author. Bounces come to us by its MX.
+// that SPF passes aligned with the author. Its MX leads bounces to us.
 type MailFrom struct {
 	Name      dnscheck.Name    `json:"name,omitzero"` // zero: none, and the default reverse-path is used
 	Spelling  string           `json:"spelling,omitzero"`
@@ -125,6 +125,9 @@ func (s *Service) otherMail(ctx context.Context, d Domain, name dnscheck.Name) e
 func (s *Service) changeMailFrom(ctx context.Context, p Principal, old Domain, m MailFrom, demandOwnership bool) (Domain, error) {
 	var d Domain
 	err := s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockTenant(ctx, old.Tenant); err != nil { // so that nobody registers the name meanwhile
+			return err
+		}
 		if err := tx.LockDomain(ctx, old.Tenant, old.Name); err != nil {
 			return err
 		}
@@ -134,8 +137,10 @@ func (s *Service) changeMailFrom(ctx context.Context, p Principal, old Domain, m
 		}
 		now := s.now()
 		if !m.Name.IsZero() {
-			if err := usedForMail(ctx, tx, d, m.Name); err != nil {
-				return err
+			if d.MailFrom.Name != m.Name {
+				if err := usedForMail(ctx, tx, d, m.Name); err != nil {
+					return err
+				}
 			}
 			if demandOwnership && !d.ownedEverywhere() { // any more
 				return notProven(d)
@@ -155,6 +160,9 @@ func (s *Service) changeMailFrom(ctx context.Context, p Principal, old Domain, m
 				d.Facets = append(d.Facets, Facet{Purpose: p, Status: Pending, Since: now})
 			}
 			d.NextCheck = now.Add(s.settings.Verify.PendingEvery)
+			if err := forgetFindings(ctx, tx, d); err != nil {
+				return err
+			}
 		}
 		d.UpdatedAt = now
 		if err := tx.UpdateDomain(ctx, d); err != nil {
@@ -165,6 +173,38 @@ func (s *Service) changeMailFrom(ctx context.Context, p Principal, old Domain, m
 	})
 	s.changes.Add(1)
 	return d, err
+}
+
+// forgetFindings drops what was seen of records that the domain does not need any
+// more.
+func forgetFindings(ctx context.Context, tx Tx, d Domain) error {
+	last, err := tx.LastCheck(ctx, d.Tenant, d.ID)
+	if KindOf(err) == NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last.Findings = slices.DeleteFunc(last.Findings, func(f dnscheck.Finding) bool { return d.facet(f.Purpose, f.Region) < 0 })
+	return tx.SaveCheck(ctx, last)
+}
+
+// isMailFrom refuses a name that is the MAIL FROM domain of a domain above it.
+func isMailFrom(ctx context.Context, r Reader, tenant ID, name dnscheck.Name, field string) error {
+	read := byName(ctx, r, tenant)
+	for above, n := name.Parent(), 0; !above.IsZero() && n < maxAbove; above, n = above.Parent(), n+1 {
+		d, err := read(above)
+		if err != nil {
+			return err
+		}
+		if d != nil && d.MailFrom.Name == name {
+			return Errorf(InUse, field, "%s is the MAIL FROM domain of %s; it must not be used for other mail.", quote(name.String()), quote(d.Spelling))
+		}
+		if above == name.Registrable() {
+			break
+		}
+	}
+	return nil
 }
 
 // usedForMail refuses a name that the tenant sends mail from itself.

@@ -1,6 +1,7 @@
 package sender_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -164,16 +165,13 @@ func TestDomainsProofCountsForSendersWhileItLasts(t *testing.T) {
 		h.withdraw(d, dnscheck.Ownership, dnscheck.DKIM)
 		time.Sleep(100 * time.Hour)
 		synctest.Wait()
-		if st := h.standing(); st.Worth == sender.Verified {
+		if st := h.standing(); st.Worth != sender.Pending || st.ThroughIt {
 			t.Errorf("with the proof lost: %+v", st)
 		}
 		if _, err := h.send("shop@mail.example.org"); err == nil || err.(*sender.Error).Reason != sender.ProofLost {
 			t.Errorf("sent with the proof lost: %v", err)
 		}
-		// Its first code has run out meanwhile: it failed, and is created again.
-		if st := h.standing(); st.Worth != sender.Failed {
-			t.Errorf("the code has run out: %s", st.Worth)
-		}
+		// It is created again, and its mailbox gets a code.
 		if st := create(); st.Worth != sender.Pending || len(h.way.attempts()) != 3 {
 			t.Errorf("created again: %+v, %d mails", st, len(h.way.attempts()))
 		}
@@ -224,6 +222,103 @@ func TestBouncedVerificationMailIsAFailure(t *testing.T) {
 		st, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, "nobody@example.org")
 		if err != nil || st.Worth != sender.Pending {
 			t.Errorf("created again: %+v, %v", st, err)
+		}
+	})
+}
+
+func TestLossOfTheEnvironmentRecordTurnsSendersBack(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		d := h.domain("example.org", dnscheck.Environment)
+		st, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, "shop@example.org")
+		if err != nil || st.Worth != sender.Verified || !st.ThroughIt {
+			t.Fatal(st, err)
+		}
+		h.withdraw(d, dnscheck.Environment)
+		time.Sleep(100 * time.Hour)
+		synctest.Wait()
+		if st := h.standing(); st.Worth != sender.Pending || st.ThroughIt {
+			t.Errorf("after the record was lost: %+v", st)
+		}
+	})
+}
+
+func TestUnprovenSubdomainTakesNothingAway(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM)
+		if _, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, "a@deep.mail.example.org"); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"deep.mail.example.org", "mail.example.org"} {
+			h.domain(name)
+			if st := h.standing(); st.Worth != sender.Verified || !st.ThroughIt {
+				t.Errorf("after %s was registered: %+v", name, st)
+			}
+		}
+		if _, err := h.send("a@deep.mail.example.org"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSendersHaveLimits(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		create := func(address string) error {
+			_, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, address)
+			return err
+		}
+		if got := kindAndField(create("security@bounce.mail.postseal.test")); got != "invalid emailAddress" {
+			t.Errorf("an address of the service: %s", got)
+		}
+		made := 0
+		for i := 0; create(fmt.Sprintf("a@x%d.victim.example", i)) == nil && i < 300; i++ {
+			made++
+		}
+		if got := kindAndField(create("a@y.victim.example")); made != 200 || got != "too-soon emailAddress" {
+			t.Errorf("%d mails to one organization in a day, then %s", made, got)
+		}
+		for i := 0; i < 300; i++ {
+			if err := create(fmt.Sprintf("a@b%d.example", i)); err != nil {
+				t.Fatal(i, err)
+			}
+		}
+		if got := kindAndField(create("a@c.example")); got != "limit emailAddress" {
+			t.Errorf("the address after the tenant's 500: %s", got)
+		}
+	})
+}
+
+func TestSendersAreFoundAsTheyWereSent(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		if _, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, "Info@münchen.example"); err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{"info@münchen.example", "INFO@MÜNCHEN.example", "info@xn--mnchen-3ya.example"} {
+			q := sender.Query{Limit: 10, Where: &sender.Expr{Op: sender.Eq, Field: "email", Values: []sender.Value{{Text: form}}}}
+			if all, _, err := h.Senders(t.Context(), h.admin, h.tenant.ID, q); err != nil || len(all) != 1 {
+				t.Errorf("%s: %d found, %v", form, len(all), err)
+			}
+		}
+	})
+}
+
+func TestNameOfAMailFromDomainIsForNothingElse(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		d := h.mailFrom(h.domain("example.org", dnscheck.Ownership, dnscheck.SPF), "bounce.example.org", "")
+		if _, err := h.CreateDomain(t.Context(), h.admin, h.tenant.ID, "Bounce.example.org"); kindAndField(err) != "in-use domainName" {
+			t.Errorf("registered as a domain: %v", err)
+		}
+		if _, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, "a@bounce.example.org"); kindAndField(err) != "in-use emailAddress" {
+			t.Errorf("registered as a sender's: %v", err)
+		}
+		h.mailFrom(d, "bounce.example.org", sender.RejectMail) // the same again
+		_, c, err := h.Findings(t.Context(), h.admin, h.tenant.ID, d.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range c.Findings {
+			if f.Purpose == dnscheck.SPF {
+				t.Error("what was seen of a record that is not wanted any more is still told")
+			}
 		}
 	})
 }

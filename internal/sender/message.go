@@ -242,29 +242,54 @@ func (s *Service) decide(ctx context.Context, r Reader, t Tenant, from, region s
 	default:
 		return Decision{}, err
 	}
-	if e.Domain, err = covering(ctx, r, a); err != nil {
+	if e.Domain, err = covering(a, byName(ctx, r, t.ID)); err != nil {
 		return Decision{}, err
 	}
 	return Decide(e), nil
 }
 
+// maxAbove bounds how far above an address a domain may be that vouches for it.
+const maxAbove = 10 // labels
+
 // covering finds the registered domain of an address; nil: there is none. For one
-// that accepts the proof of its domain, that is the nearest above, too.
-func covering(ctx context.Context, r Reader, a Address) (*Domain, error) {
+// that accepts the proof of its domain, that is the nearest above which ever was
+// proven, if the address's own was not: a row that somebody added and never proved
+// takes nothing away. read is a look-up of one domain by its name, nil where there is
+// none.
+func covering(a Address, read func(dnscheck.Name) (*Domain, error)) (*Domain, error) {
+	d, err := read(a.Domain)
+	if err != nil || !a.ByDomain || d != nil && !d.ProvenAt.IsZero() {
+		return d, err
+	}
 	top := a.Domain.Registrable()
-	for name := a.Domain; !name.IsZero(); name = name.Parent() {
-		d, err := r.DomainByName(ctx, a.Tenant, name)
+	for name, n := a.Domain, 0; name != top && n < maxAbove; n++ {
+		if name = name.Parent(); name.IsZero() {
+			break
+		}
+		switch above, err := read(name); {
+		case err != nil:
+			return nil, err
+		case above != nil && !above.ProvenAt.IsZero():
+			return above, nil
+		case d == nil:
+			d = above
+		}
+	}
+	return d, nil
+}
+
+// byName reads a tenant's domains, nil where there is none.
+func byName(ctx context.Context, r Reader, tenant ID) func(dnscheck.Name) (*Domain, error) {
+	return func(name dnscheck.Name) (*Domain, error) {
+		d, err := r.DomainByName(ctx, tenant, name)
 		switch {
 		case err == nil:
 			return &d, nil
-		case KindOf(err) != NotFound:
-			return nil, err
+		case KindOf(err) == NotFound:
+			return nil, nil
 		}
-		if !a.ByDomain || name == top {
-			break
-		}
+		return nil, err
 	}
-	return nil, nil
 }
 
 // author is what an allowing decision is remembered by.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 )
@@ -41,14 +42,19 @@ func (s *Service) DomainOf(ctx context.Context, p Principal, tenant ID, identity
 	if _, err := s.Authorize(ctx, p, tenant, RoleReader); err != nil {
 		return Domain{}, err
 	}
-	d, err := covering(ctx, s.store, Address{Tenant: tenant, Domain: name, ByDomain: true})
-	if err != nil {
-		return Domain{}, err
+	read, top := byName(ctx, s.store, tenant), name.Registrable()
+	for n := 0; n <= maxAbove && !name.IsZero(); n++ {
+		if d, err := read(name); err != nil {
+			return Domain{}, err
+		} else if d != nil {
+			return knownTo(p, *d)
+		}
+		if name == top {
+			break
+		}
+		name = name.Parent()
 	}
-	if d == nil {
-		return Domain{}, notFound("email domain")
-	}
-	return knownTo(p, *d)
+	return Domain{}, notFound("email domain")
 }
 
 // knownTo hides all domains but one from a credential that is bound to it.
@@ -71,10 +77,18 @@ func (s *Service) CheckSome(ctx context.Context, p Principal, tenant ID, ds []Do
 			stale = append(stale, i)
 		}
 	}
-	slices.SortStableFunc(stale, func(a, b int) int {
-		return ds[a].Facet(purpose, region).CheckedAt.Compare(ds[b].Facet(purpose, region).CheckedAt)
-	})
+	looked := func(i int) time.Time {
+		last := ds[i].Facet(purpose, region).CheckedAt
+		if v, _ := s.visited.Get(ds[i].ID); v.After(last) { // a look that learnt nothing new is not written
+			last = v
+		}
+		return last
+	}
+	slices.SortStableFunc(stale, func(a, b int) int { return looked(a).Compare(looked(b)) })
 	stale = stale[:min(few, len(stale))]
+	for _, i := range stale {
+		s.visited.Put(ds[i].ID, s.now(), time.Now())
+	}
 	ds = slices.Clone(ds)
 	errs := make([]error, len(ds))
 	forEach(stale, len(stale), func(i int) {

@@ -44,7 +44,8 @@ type Provider interface {
 	// it can't be sent now and may be tried again.
 	Prepare(ctx context.Context, o Outgoing) ([]byte, error)
 
-	// Deliver speaks SMTP. The Delivery says everything, time-outs included.
+	// Deliver speaks SMTP. The Delivery says everything, time-outs included. A tenant's
+	// own server may be anywhere; it must not be a way to the machines around us.
 	Deliver(ctx context.Context, o Outgoing, signed []byte) Delivery
 }
 
@@ -71,6 +72,7 @@ type Outgoing struct {
 	Message  ID
 	To       string // addr-spec
 	Decision Decision
+	Relay    *Relay // the tenant's own server; nil: that of the instance
 	Body     []byte // as composed
 }
 

@@ -21,10 +21,11 @@ type Standing struct {
 func (s *Service) standing(a Address, d *Domain) Standing {
 	st := Standing{Address: a, Worth: Pending}
 	switch {
-	case a.Status.Holds():
-		st.Worth, st.ThroughIt = Verified, a.By == ByEnvironmentRecord
-	case a.holds(d):
+	case a.Status.Holds() && a.By != ByEnvironmentRecord:
+		st.Worth = Verified
+	case d != nil && d.Proven() && (a.ByDomain || a.Status.Holds()):
 		st.Worth, st.ThroughIt = Verified, true
+	case d != nil && d.ProofLost(): // as if it was never confirmed, and not its failure
 	case a.Code.Bounced || !a.Code.ExpiresAt.IsZero() && !s.now().Before(a.Code.ExpiresAt):
 		st.Worth = Failed
 	}
@@ -45,6 +46,9 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 		return Standing{}, err
 	}
 	canonical, name, err := ParseMailbox("emailAddress", spelling)
+	if err == nil {
+		err = s.notOurs("emailAddress", spelling, name)
+	}
 	if err != nil {
 		return Standing{}, err
 	}
@@ -56,6 +60,9 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 	mailed := false
 	err = s.store.Update(ctx, func(tx Tx) error {
 		mailed = false
+		if err := tx.LockTenant(ctx, tenant); err != nil { // for the limit of all addresses
+			return err
+		}
 		if err := tx.LockDomain(ctx, tenant, name); err != nil {
 			return err
 		}
@@ -67,6 +74,14 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 			return err
 		default:
 			a = fresh
+			if err := isMailFrom(ctx, tx, tenant, name, "emailAddress"); err != nil {
+				return err
+			}
+			if _, all, err := tx.FindAddresses(ctx, tenant, Query{Count: true}); err != nil {
+				return err
+			} else if most := t.Limits.Domains * t.Limits.AddressesPerDomain; all >= most {
+				return Errorf(Limit, "emailAddress", "There are %d addresses, the most there can be; delete one that is no longer used.", all)
+			}
 			n, err := tx.CountAddresses(ctx, tenant, name, t.Limits.AddressesPerDomain)
 			if err != nil {
 				return err
@@ -77,12 +92,9 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 		}
 		changed := !known || !a.ByDomain
 		a.ByDomain = true
-		d, err := covering(ctx, tx, a)
+		d, err := covering(a, byName(ctx, tx, tenant))
 		if err != nil {
 			return err
-		}
-		if a.Status == Pending && d != nil && d.Facet(dnscheck.Environment, "").Status.Holds() && d.Name == a.Domain {
-			a.Status, a.By, a.Code, changed = Verified, ByEnvironmentRecord, CodeState{}, true
 		}
 		st = s.standing(a, d)
 		code := ""
@@ -103,9 +115,6 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 			if err == nil {
 				err = tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressCreated, a.ID, now))
 			}
-			if err == nil && a.Status == Verified {
-				err = tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressActive, a.ID, now, "by", string(a.By)))
-			}
 		case changed:
 			err = tx.UpdateAddress(ctx, a)
 		}
@@ -121,7 +130,7 @@ func (s *Service) CreateSender(ctx context.Context, p Principal, tenant ID, spel
 	})
 	if KindOf(err) == TooSoon { // for this recipient, today: what is there already stays as it is
 		if a, e := s.store.AddressByMailbox(ctx, tenant, canonical); e == nil {
-			d, e := covering(ctx, s.store, a)
+			d, e := covering(a, byName(ctx, s.store, tenant))
 			return s.standing(a, d), e
 		}
 	}
@@ -148,26 +157,50 @@ func (s *Service) Senders(ctx context.Context, p Principal, tenant ID, q Query) 
 	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
 		return nil, 0, err
 	}
+	q.Where = canonicalEmails(q.Where)
 	as, total, err := s.store.FindAddresses(ctx, tenant, q)
 	if err != nil {
 		return nil, 0, err
 	}
-	covers := make(map[dnscheck.Name]*Domain)
-	for _, a := range as {
-		if !a.ByDomain || a.Status.Holds() {
-			found = append(found, s.standing(a, nil))
-			continue
+	known := make(map[dnscheck.Name]*Domain) // also that there is none
+	read := byName(ctx, s.store, tenant)
+	once := func(name dnscheck.Name) (*Domain, error) {
+		d, ok := known[name]
+		if ok {
+			return d, nil
 		}
-		d, known := covers[a.Domain]
-		if !known {
-			if d, err = covering(ctx, s.store, a); err != nil {
-				return nil, 0, err
-			}
-			covers[a.Domain] = d
+		d, err := read(name)
+		known[name] = d
+		return d, err
+	}
+	for _, a := range as {
+		d, err := covering(a, once)
+		if err != nil {
+			return nil, 0, err
 		}
 		found = append(found, s.standing(a, d))
 	}
 	return found, total, nil
+}
+
+// canonicalEmails is an expression in which whole addresses are in the form that is
+// stored: clients look for what they have sent.
+func canonicalEmails(e *Expr) *Expr {
+	if e == nil {
+		return nil
+	}
+	c := *e
+	c.Args, c.Values = nil, nil
+	for _, arg := range e.Args {
+		c.Args = append(c.Args, canonicalEmails(arg))
+	}
+	for _, v := range e.Values {
+		if canonical, _, err := ParseMailbox("", v.Text); err == nil && e.Field == "email" && (e.Op == Eq || e.Op == Ne || e.Op == In) {
+			v.Text = canonical
+		}
+		c.Values = append(c.Values, v)
+	}
+	return &c
 }
 
 // DeleteSender removes an address of whichever domain; mail already accepted from it
@@ -254,10 +287,11 @@ func (s *Service) judge(a Address, token string) LinkState {
 // ConfirmLink proves an address by the link from the mail. It may be used again and
 // says the same then.
 func (s *Service) ConfirmLink(ctx context.Context, token string) (state LinkState, address string, err error) {
-	tenant, id, ok := parseLink(token)
-	if !ok {
-		return LinkUnknown, "", nil
+	// Anybody may try: what is worth nothing must cost no transaction.
+	if state, address, err = s.Link(ctx, token); err != nil || state != LinkGood {
+		return state, address, err
 	}
+	tenant, id, _ := parseLink(token)
 	err = s.store.Update(ctx, func(tx Tx) error {
 		state, address = LinkUnknown, ""
 		a, err := tx.Address(ctx, tenant, id)

@@ -28,7 +28,9 @@ type Service struct {
 	flight      singleflight.Group
 	tenants     Recent[ID, Tenant]   // read on every request, changed by operators
 	looked      Recent[string, bool] // checks that just finished and changed nothing
+	ownRelays   Recent[ID, *Relay]   // nil: the tenant has none
 	wake        chan struct{}
+	visited     Recent[ID, time.Time] // domains that a list looked at; see CheckSome
 	compiled    Recent[edition, *compiled]
 	allowed     Recent[author, Decision] // for messages to be accepted; see decideSoon
 	changes     atomic.Int64             // of anything on this node that the trust rule looks at
@@ -57,7 +59,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		store: c.Store, checker: c.Checker, provider: c.Provider, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
-		tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
+		visited:   Recent[ID, time.Time]{Age: time.Hour},
+		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
 	}
 	if c.Settings.ReservedDomain != "" {
 		if s.serviceName, err = dnscheck.ParseName(c.Settings.ReservedDomain); err != nil {

@@ -65,8 +65,12 @@ type Send struct {
 	LastRetry  time.Duration // ...up to this
 	Lease      time.Duration // how long a dispatcher holds a message without renewing
 	Workers    int           // deliveries at a time
-	QueueLimit int           // messages waiting in all; more are refused as Busy
-	Tick       time.Duration // the dispatcher looks at the queue at least so often
+	// OwnRelays lets tenants send by SMTP servers of their own; RelayWorkers is how many
+	// deliveries at a time go to each. All of them together get three quarters of Workers.
+	OwnRelays    bool
+	RelayWorkers int
+	QueueLimit   int           // messages waiting in all; more are refused as Busy
+	Tick         time.Duration // the dispatcher looks at the queue at least so often
 }
 
 // DefaultSettings are those of the documents that Postseal follows.
@@ -88,7 +92,7 @@ func DefaultSettings() Settings {
 		},
 		Code: Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
 		Send: Send{
-			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16,
+			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16, OwnRelays: true, RelayWorkers: 4,
 			QueueLimit: 1_000_000, Tick: 2 * time.Second,
 		},
 	}

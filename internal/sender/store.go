@@ -49,8 +49,9 @@ type Reader interface {
 	FindAddresses(ctx context.Context, tenant ID, q Query) (found []Address, total int, err error)
 
 	Template(ctx context.Context, tenant, id ID) (Template, error)
-	// TemplateFor finds the one template of an application, type and locale.
-	TemplateFor(ctx context.Context, tenant, application ID, kind string, locale template.Locale) (Template, error)
+	// TemplateFor finds the one template of an application, type, locale and variant,
+	// which is empty for one that has none.
+	TemplateFor(ctx context.Context, tenant, application ID, kind string, locale template.Locale, variant string) (Template, error)
 	Templates(ctx context.Context, tenant ID, filter TemplateFilter, page Page) ([]Template, error)
 	// CountTemplates also adds up the octets of their subjects and bodies.
 	CountTemplates(ctx context.Context, tenant ID) (n, octets int, err error)
@@ -67,6 +68,10 @@ type Reader interface {
 	// Setting returns a small document that an edge keeps for a tenant; NotFound
 	// where there is none.
 	Setting(ctx context.Context, tenant ID, name string) (string, error)
+
+	// Relay returns the tenant's own SMTP server with its password opened; NotFound
+	// where it has none.
+	Relay(ctx context.Context, tenant ID) (Relay, error)
 
 	// SigningKey returns the private half; PKCS8 is opened. Keys are found by
 	// selector alone, since selectors are never given out twice.
@@ -88,6 +93,13 @@ type Tx interface {
 
 	InsertOrganization(ctx context.Context, o Organization) error
 	InsertTenant(ctx context.Context, t Tenant) error
+	// UpdateTenant writes name, type and time of change.
+	UpdateTenant(ctx context.Context, t Tenant) error
+	// Belongings counts what a tenant has, of both cores.
+	Belongings(ctx context.Context, tenant ID) (Belongings, error)
+	// DeleteTenant removes a tenant that has none of them, with its settings and
+	// credentials. Its messages and events stay.
+	DeleteTenant(ctx context.Context, tenant ID) error
 
 	InsertCredential(ctx context.Context, c Credential) error
 	RevokeCredential(ctx context.Context, tenant, id ID, at time.Time) error
@@ -118,11 +130,15 @@ type Tx interface {
 	// PutSetting writes a document of a tenant, or removes it where it is empty.
 	PutSetting(ctx context.Context, tenant ID, name, document string) error
 
-	// InsertTemplate answers Conflict where the application has one of that type and
-	// locale.
+	// PutRelay keeps a tenant's own SMTP server in place of the one before.
+	PutRelay(ctx context.Context, r Relay) error
+	DeleteRelay(ctx context.Context, tenant ID) error
+
+	// InsertTemplate answers Conflict where the application has one of that type,
+	// locale and variant.
 	InsertTemplate(ctx context.Context, t Template) error
 	// UpdateTemplate writes everything but the application and the time of creation.
-	// That its type and locale are free is to be looked at before.
+	// That its type, locale and variant are free is to be looked at before.
 	UpdateTemplate(ctx context.Context, t Template) error
 	DeleteTemplate(ctx context.Context, tenant, id ID) error
 
@@ -131,8 +147,9 @@ type Tx interface {
 	// ClaimMessages leases queued messages that are due to this owner, at most so
 	// many, in turns between tenants so that none starves the others, and returns
 	// them with their bodies. A claimed message has the state Sending. The owner is
-	// whoever holds the lease: a fresh name for every claim.
-	ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int) ([]Message, error)
+	// whoever holds the lease: a fresh name for every claim. The tenants in except are
+	// passed over.
+	ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int, except ...ID) ([]Message, error)
 	// RenewLeases prolongs what this owner has claimed.
 	RenewLeases(ctx context.Context, owner string, until time.Time) error
 	// StartAttempt records, durably and before the network is touched, that an

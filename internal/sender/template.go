@@ -5,6 +5,7 @@ import (
 	"net/mail"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -12,8 +13,8 @@ import (
 	"github.com/postseal/postseal/internal/template"
 )
 
-// Template is a mail to be filled in. There is one for each application, type and
-// locale.
+// Template is a mail to be filled in. There is one for each application, type,
+// locale and variant.
 type Template struct {
 	ID          ID
 	Tenant      ID
@@ -21,17 +22,21 @@ type Template struct {
 	Type        string // what it is for, in the application's words; compared exactly
 	Locale      template.Locale
 	Spelling    string // of the locale, as it was sent
+	// Variant tells one text from others of the same type and locale, in lower case;
+	// empty: it has none. VariantSpelling is as it was sent.
+	Variant         string
+	VariantSpelling string
 
 	// From and ReplyTo are a mailbox as it was sent: an addr-spec, or a display name
-	// with an addr-spec in angle brackets (RFC 5322, section 3.4). ReplyTo may be
-	// empty.
+	// with an addr-spec in angle brackets (RFC 5322, section 3.4). Where From is empty,
+	// the tenant's [MailDefaults] speak; ReplyTo may be empty.
 	From    string
 	ReplyTo string
 
 	Subject string // empty: the mail has none
 	Body    string
 	HTML    bool   // the body is text/html; otherwise text/plain
-	Charset string // IANA name in lower case that mail is written in
+	Charset string // IANA name that mail is written in, as it was sent
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -43,7 +48,8 @@ type NewTemplate struct {
 	Application ID
 	Type        string
 	Locale      string // default en
-	From        string
+	Variant     string // compared without letter case; empty: none
+	From        string // empty: the tenant's default
 	ReplyTo     string
 	Subject     string
 	Body        string
@@ -60,9 +66,13 @@ type TemplateFilter struct {
 	Locale         template.Locale
 }
 
+// VariantKey is what variants are compared by.
+func VariantKey(spelling string) string { return strings.ToLower(spelling) }
+
 // Limits of a template; those of PingOne's contents, which are of the same kind.
 const (
 	maxTemplateType    = 100       // characters
+	maxVariant         = 100       // characters
 	maxTemplateSubject = 256       // characters
 	maxTemplateBody    = 100 << 10 // octets of UTF-8
 	// maxTemplates is for all subjects and bodies of a tenant together, in octets: a
@@ -119,13 +129,13 @@ func (s *Service) onBehalf(m Mailbox, canonical string) (Mailbox, string) {
 
 // mayAuthor asks the trust rule about an author or Reply-To of a template, and
 // returns it as mail will show it.
-func (s *Service) mayAuthor(ctx context.Context, t Tenant, field, spelling string) (Mailbox, error) {
+func (s *Service) mayAuthor(ctx context.Context, r Reader, t Tenant, field, spelling string) (Mailbox, error) {
 	m, canonical, err := parseAuthor(field, spelling)
 	if err != nil {
 		return m, err
 	}
 	m, canonical = s.onBehalf(m, canonical)
-	d, err := s.decide(ctx, s.store, t, canonical, "")
+	d, err := s.decide(ctx, r, t, canonical, "")
 	if err == nil && !d.Allow {
 		e := Refusal(d.Reason, canonical)
 		e.Field = field
@@ -138,9 +148,6 @@ func (s *Service) mayAuthor(ctx context.Context, t Tenant, field, spelling strin
 func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Template, error) {
 	made := Template{Tenant: t.ID, Application: n.Application, Type: n.Type, From: n.From, ReplyTo: n.ReplyTo, Subject: n.Subject, Body: n.Body}
 	none := Template{}
-	if n.From == "" {
-		return none, Errorf(Required, "from", "The address that the mail comes from is missing.")
-	}
 	if err := checkLabel("type", n.Type, maxTemplateType); err != nil {
 		return none, err
 	}
@@ -150,6 +157,10 @@ func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Templa
 		return none, &Error{Kind: Invalid, Field: "locale", Detail: err.Error()}
 	}
 	made.Locale, made.Spelling = locale, n.Locale
+	if err := checkVariant(n.Variant); err != nil {
+		return none, err
+	}
+	made.Variant, made.VariantSpelling = VariantKey(n.Variant), n.Variant
 	orDefault(&n.ContentType, "text/plain")
 	switch strings.ToLower(n.ContentType) {
 	case "text/plain":
@@ -163,7 +174,7 @@ func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Templa
 	if err != nil {
 		return none, &Error{Kind: Invalid, Field: "charset", Detail: err.Error()}
 	}
-	made.Charset = charset.String()
+	made.Charset = n.Charset
 	for _, text := range []struct {
 		field, value string
 		most         string
@@ -186,11 +197,14 @@ func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Templa
 	}
 	// What can't be composed could never be sent.
 	trial := Draft{Message: NewID(), To: s.provider.SystemSender(), Subject: "x", Text: "x", At: s.now()}
-	if trial.From, err = s.mayAuthor(ctx, t, "from", n.From); err != nil {
-		return none, err
+	trial.From = s.provider.SystemSender()
+	if n.From != "" {
+		if trial.From, err = s.mayAuthor(ctx, s.store, t, "from", n.From); err != nil {
+			return none, err
+		}
 	}
 	if n.ReplyTo != "" {
-		reply, err := s.mayAuthor(ctx, t, "replyTo", n.ReplyTo)
+		reply, err := s.mayAuthor(ctx, s.store, t, "replyTo", n.ReplyTo)
 		if err != nil {
 			return none, err
 		}
@@ -200,11 +214,21 @@ func (s *Service) template(ctx context.Context, t Tenant, n NewTemplate) (Templa
 	return made, err
 }
 
-// taken refuses a second template of an application, type and locale; id is
+func checkVariant(s string) error {
+	if s == "" {
+		return nil
+	}
+	return checkLabel("variant", s, maxVariant)
+}
+
+// taken refuses a second template of an application, type, locale and variant; id is
 // whoever may have them.
 func taken(ctx context.Context, tx Tx, t Template, id ID) error {
-	switch old, err := tx.TemplateFor(ctx, t.Tenant, t.Application, t.Type, t.Locale); {
+	switch old, err := tx.TemplateFor(ctx, t.Tenant, t.Application, t.Type, t.Locale, t.Variant); {
 	case err == nil && old.ID != id:
+		if t.Variant != "" {
+			return Errorf(Conflict, "type", "There is a template of the type %s, the locale %s and the variant %s already; change that one.", quote(t.Type), t.Locale, quote(t.VariantSpelling))
+		}
 		return Errorf(Conflict, "type", "There is a template of the type %s and the locale %s already; change that one.", quote(t.Type), t.Locale)
 	case err != nil && KindOf(err) != NotFound:
 		return err
@@ -214,7 +238,7 @@ func taken(ctx context.Context, tx Tx, t Template, id ID) error {
 
 // CreateTemplate makes a template. Errors: Required and Invalid with the field's
 // name ("from", "replyTo", "subject", "body", "contentType", "charset", "locale",
-// "type"), Refused on "from" or "replyTo" for an author that is not trusted,
+// "type", "variant"), Refused on "from" or "replyTo" for an author that is not trusted,
 // Conflict on "type", Limit on "template".
 func (s *Service) CreateTemplate(ctx context.Context, p Principal, tenant ID, n NewTemplate) (Template, error) {
 	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin)
@@ -258,7 +282,7 @@ func tooMuch() error {
 }
 
 func templateEvent(p Principal, t EventType, of Template, at time.Time) Event {
-	return NewEvent(p, of.Tenant, t, of.ID, at, "application", string(of.Application), "type", of.Type, "locale", string(of.Locale))
+	return NewEvent(p, of.Tenant, t, of.ID, at, "application", string(of.Application), "type", of.Type, "locale", string(of.Locale), "variant", of.VariantSpelling)
 }
 
 // Template returns one template of an application; of whichever, where application
@@ -343,4 +367,75 @@ func (s *Service) DeleteTemplate(ctx context.Context, p Principal, tenant, appli
 		}
 		return tx.InsertEvent(ctx, templateEvent(p, EventTemplateDeleted, old, s.now()))
 	})
+}
+
+// RenameVariant gives templates of one type another variant, all of them or none; an
+// empty one takes it away. It returns them as they are then. Errors: NotFound, Invalid
+// on "variant", Conflict on "type".
+func (s *Service) RenameVariant(ctx context.Context, p Principal, tenant ID, kind string, ids []ID, variant string) ([]Template, error) {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin); err != nil {
+		return nil, err
+	}
+	if err := checkVariant(variant); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	var renamed []Template
+	err := s.store.Update(ctx, func(tx Tx) error {
+		renamed = nil
+		if err := tx.LockTenant(ctx, tenant); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			t, err := ofType(ctx, tx, tenant, kind, id)
+			if err != nil {
+				return err
+			}
+			t.Variant, t.VariantSpelling, t.UpdatedAt = VariantKey(variant), variant, now
+			if err := taken(ctx, tx, t, id); err != nil {
+				return err
+			}
+			if err := tx.UpdateTemplate(ctx, t); err != nil {
+				return err
+			}
+			renamed = append(renamed, t)
+		}
+		return bulkEvent(ctx, tx, p, EventTemplatesRenamed, tenant, kind, len(ids), now, "variant", variant)
+	})
+	return renamed, err
+}
+
+// DeleteTemplates removes templates of one type, all of them or none.
+func (s *Service) DeleteTemplates(ctx context.Context, p Principal, tenant ID, kind string, ids []ID) error {
+	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		for _, id := range ids {
+			if _, err := ofType(ctx, tx, tenant, kind, id); err != nil {
+				return err
+			}
+			if err := tx.DeleteTemplate(ctx, tenant, id); err != nil {
+				return err
+			}
+		}
+		return bulkEvent(ctx, tx, p, EventTemplatesDeleted, tenant, kind, len(ids), s.now())
+	})
+}
+
+// ofType reads one of the tenant's own templates.
+func ofType(ctx context.Context, tx Tx, tenant ID, kind string, id ID) (Template, error) {
+	t, err := tx.Template(ctx, tenant, id)
+	if err == nil && (t.Type != kind || t.Application != "") {
+		err = notFound("template")
+	}
+	return t, err
+}
+
+// bulkEvent is one event for many templates.
+func bulkEvent(ctx context.Context, tx Tx, p Principal, e EventType, tenant ID, kind string, n int, at time.Time, data ...string) error {
+	if n == 0 {
+		return nil
+	}
+	return tx.InsertEvent(ctx, NewEvent(p, tenant, e, tenant, at, append(data, "type", kind, "count", strconv.Itoa(n))...))
 }

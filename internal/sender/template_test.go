@@ -69,7 +69,8 @@ func TestTemplateSaysWhatIsWrongWithIt(t *testing.T) {
 			want   string
 			change func(*sender.NewTemplate)
 		}{
-			{"required from", func(n *sender.NewTemplate) { n.From = "" }},
+			{"invalid variant", func(n *sender.NewTemplate) { n.Variant = long }},
+			{"invalid variant", func(n *sender.NewTemplate) { n.Variant = "a\nb" }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = "nobody" }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = `"A" <a@example.org>, b@example.org` }},
 			{"invalid from", func(n *sender.NewTemplate) { n.From = "Group: a@example.org;" }},
@@ -100,7 +101,7 @@ func TestTemplateSaysWhatIsWrongWithIt(t *testing.T) {
 		made := h.template(letter(func(n *sender.NewTemplate) {
 			n.From, n.Locale, n.ContentType, n.Charset = `"Müller (Shop)" <NoReply@PingIdentity.com>`, "PT_br", "Text/HTML", "ISO-8859-1"
 		}))
-		if made.Locale != "pt-BR" || made.Spelling != "PT_br" || !made.HTML || made.Charset != "iso-8859-1" || made.From != `"Müller (Shop)" <NoReply@PingIdentity.com>` {
+		if made.Locale != "pt-BR" || made.Spelling != "PT_br" || !made.HTML || made.Charset != "ISO-8859-1" || made.From != `"Müller (Shop)" <NoReply@PingIdentity.com>` {
 			t.Errorf("made %+v", made)
 		}
 	})

@@ -164,10 +164,29 @@ type NewTenant struct {
 	Limits       Limits
 }
 
-// CreateTenant makes a tenant. Operators only.
+// manages reports whether p may make, change and delete tenants of an organization.
+func (p Principal) manages(organization ID) bool {
+	return p.Operator || p.Domain == "" && slices.ContainsFunc(p.Grants, func(g Grant) bool {
+		return organization != "" && g.Organization == organization && g.Role == RoleAdmin
+	})
+}
+
+// CreateTenant makes a tenant: operators do, and who is admin of the organization,
+// which then leaves everything that costs the operator something to the defaults. Where
+// none is named, it is the one that p is admin of, or else the default one.
 func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (Tenant, error) {
 	if !p.Operator {
-		return Tenant{}, Errorf(Denied, "", "Only an operator makes tenants.")
+		for _, g := range p.Grants {
+			if n.Organization == "" && p.manages(g.Organization) {
+				n.Organization = g.Organization
+			}
+		}
+		if !p.manages(n.Organization) {
+			return Tenant{}, Errorf(Denied, "", "Only an operator, or an admin of the whole organization, makes environments.")
+		}
+		if n.ID != "" || len(n.Regions) > 0 || n.RecordSet != "" || n.FromPolicy != "" || n.Limits != (Limits{}) {
+			return Tenant{}, Errorf(Denied, "", "Only an operator chooses the id, the regions, the record set, the policy and the limits of an environment.")
+		}
 	}
 	now := s.now()
 	t := Tenant{
@@ -189,8 +208,8 @@ func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (T
 	if _, ok := ParseID(string(t.ID)); !ok {
 		return Tenant{}, Errorf(Invalid, "id", "%s is not a lower-case hyphenated UUID.", quote(string(t.ID)))
 	}
-	if t.Type != Sandbox && t.Type != Production {
-		return Tenant{}, Errorf(Invalid, "type", "%s is not a type; use SANDBOX or PRODUCTION.", quote(string(t.Type)))
+	if err := t.Type.check(); err != nil {
+		return Tenant{}, err
 	}
 	if t.RecordSet != PerRegion && t.RecordSet != Shared {
 		return Tenant{}, Errorf(Invalid, "recordSet", "%s is not a record set; use per-region or shared.", quote(string(t.RecordSet)))
@@ -231,6 +250,118 @@ func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (T
 		return tx.InsertEvent(ctx, NewEvent(p, t.ID, EventTenantCreated, t.ID, now, "name", t.Name))
 	})
 	return t, err
+}
+
+// TenantChange is what is to become of a tenant; empty members stay as they are.
+type TenantChange struct {
+	Name string
+	Type AccountType
+}
+
+// managed loads a tenant for a principal who may change and delete it.
+func (s *Service) managed(ctx context.Context, p Principal, tenant ID) (Tenant, error) {
+	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader)
+	if err == nil && !p.manages(t.Organization) {
+		err = Errorf(Denied, "", "Only an operator, or an admin of the whole organization, changes environments.")
+	}
+	return t, err
+}
+
+// UpdateTenant changes a tenant. Operators do, and admins of its organization. Errors:
+// Invalid on "name" or "type".
+func (s *Service) UpdateTenant(ctx context.Context, p Principal, tenant ID, c TenantChange) (Tenant, error) {
+	if _, err := s.managed(ctx, p, tenant); err != nil {
+		return Tenant{}, err
+	}
+	if c.Name != "" {
+		if err := checkLabel("name", c.Name, 100); err != nil {
+			return Tenant{}, err
+		}
+	}
+	if err := c.Type.check(); c.Type != "" && err != nil {
+		return Tenant{}, err
+	}
+	var t Tenant
+	err := s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockTenant(ctx, tenant); err != nil {
+			return err
+		}
+		var err error
+		if t, err = tx.Tenant(ctx, tenant); err != nil {
+			return err
+		}
+		orDefault(&c.Name, t.Name)
+		orDefault(&c.Type, t.Type)
+		t.Name, t.Type, t.UpdatedAt = c.Name, c.Type, s.now()
+		if err := tx.UpdateTenant(ctx, t); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventTenantChanged, tenant, t.UpdatedAt, "name", t.Name, "type", string(t.Type)))
+	})
+	s.tenants.Drop(tenant)
+	return t, err
+}
+
+// Belongings count what a tenant has.
+type Belongings struct {
+	Domains, Addresses, Templates, Applications, Users int
+	Messages                                           int // that have not left yet
+}
+
+// DeleteTenant removes a tenant that is empty: it has no belongings, and no credential
+// that can be used but the caller's own, which ends with it. What it sent and its audit
+// log stay in the store. Operators do it, and admins of its organization. Errors: InUse
+// on "environment".
+func (s *Service) DeleteTenant(ctx context.Context, p Principal, tenant ID) error {
+	if _, err := s.managed(ctx, p, tenant); err != nil {
+		return err
+	}
+	err := s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockTenant(ctx, tenant); err != nil {
+			return err
+		}
+		t, err := tx.Tenant(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		b, err := tx.Belongings(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		credentials, err := tx.Credentials(ctx, tenant, Page{})
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		credentials = slices.DeleteFunc(credentials, func(c Credential) bool { return c.ID == p.Credential || !c.Active(now) })
+		for _, part := range []struct {
+			n    int
+			noun string
+		}{
+			{b.Domains, "email domains"}, {b.Addresses, "trusted addresses"}, {b.Templates, "templates"}, {b.Applications, "applications"},
+			{b.Users, "users"}, {b.Messages, "messages that have not left"}, {len(credentials), "credentials of others"},
+		} {
+			if part.n > 0 {
+				return Errorf(InUse, "environment", "The environment %s still has %s (%d of them); delete or revoke them first.", quote(t.Name), part.noun, part.n)
+			}
+		}
+		if err := tx.DeleteTenant(ctx, tenant); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventTenantDeleted, tenant, now, "name", t.Name))
+	})
+	if err == nil {
+		s.tenants.Drop(tenant)
+		s.changes.Add(1)
+	}
+	return err
+}
+
+func (t AccountType) check() error {
+	if t != Sandbox && t != Production {
+		return Errorf(Invalid, "type", "%s is not a type; use SANDBOX or PRODUCTION.", quote(string(t)))
+	}
+	return nil
 }
 
 // Tenants lists the tenants that p has any role in, by id, after the given one.

@@ -43,6 +43,10 @@ type Decision struct {
 	MailFrom dnscheck.Name // domain of the reverse-path; zero: the default
 }
 
+// mayAnswer reports whether the decision about an address lets it be a Reply-To, which
+// has no reverse-path.
+func (d Decision) mayAnswer() bool { return d.Allow || d.Reason == MailFromNotThere }
+
 // Evidenced is what is known of a sender: what Decide decides upon.
 type Evidenced struct {
 	Tenant  Tenant

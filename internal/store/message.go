@@ -55,11 +55,14 @@ const (
 // beginning after the tenant that was served last; what some don't use, others
 // get. The messages come interleaved, so that a worker pool is fair as well.
 //
+// The tenants in except are passed over: their mail is with a process already, and
+// waits there.
+//
 // A message whose body does not open is put off and logged: one damaged row, or a
 // sealing key that was forgotten in the configuration, must not stop the rest.
-func (t *tx) ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int) ([]sender.Message, error) {
+func (t *tx) ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int, except ...sender.ID) ([]sender.Message, error) {
 	l := lease{owner, micros(now), micros(until)}
-	tenants, err := t.dueTenants(ctx, l.now, min(limit, maxTenants))
+	tenants, err := t.dueTenants(ctx, l.now, min(limit, maxTenants), except)
 	if err != nil {
 		return nil, fmt.Errorf("store: find due messages: %w", err)
 	}
@@ -119,7 +122,7 @@ func (t *tx) interleave(ctx context.Context, tenants []string, queues map[string
 
 // dueTenants walks round the tenants with queued mail, one index seek each, and
 // returns the next ones that have due mail.
-func (t *tx) dueTenants(ctx context.Context, now int64, most int) ([]string, error) {
+func (t *tx) dueTenants(ctx context.Context, now int64, most int, except []sender.ID) ([]string, error) {
 	if due, err := t.q.NextDue(ctx); err != nil || due == 0 || due > now || most <= 0 {
 		return nil, err
 	}
@@ -140,7 +143,7 @@ walk:
 				break walk // once round
 			}
 			after = row.TenantID
-			if row.Due {
+			if row.Due && !slices.Contains(except, sender.ID(row.TenantID)) {
 				found = append(found, row.TenantID)
 			}
 			if len(found) == most {

@@ -122,8 +122,8 @@ func TestHotQueriesSeekOneRowOnBothEngines(t *testing.T) {
 	queries := generated(t)
 	for _, c := range []struct{ query, lite, pg, cond string }{
 		{"CredentialByToken", "SEARCH credentials USING INDEX credentials_token (token=?)", "credentials_token", "(token = $2)"},
-		{"TemplateFor", "SEARCH templates USING INDEX sqlite_autoindex_templates_2 (tenant_id=? AND application_id=? AND type=? AND locale=?)",
-			"templates_tenant_id_application_id_type_locale_key", "((tenant_id = $1) AND (application_id = $2) AND (type = $3) AND (locale = $4))"},
+		{"TemplateFor", "SEARCH templates USING INDEX sqlite_autoindex_templates_2 (tenant_id=? AND application_id=? AND type=? AND locale=? AND variant=?)",
+			"templates_tenant_id_application_id_type_locale_variant_key", "((tenant_id = $1) AND (application_id = $2) AND (type = $3) AND (locale = $4) AND (variant = $5))"},
 		{"Application", "SEARCH applications USING INDEX sqlite_autoindex_applications_1 (tenant_id=? AND id=?)", "applications_pkey", "((tenant_id = $1) AND (id = $2))"},
 		{"User", "SEARCH users USING INDEX sqlite_autoindex_users_2 (tenant_id=? AND username=?)", "users_tenant_id_username_key", "((tenant_id = $1) AND (username = $2))"},
 		{"Devices", "SEARCH devices USING INDEX devices_user (tenant_id=? AND user_id=?)", "devices_user", "((tenant_id = $1) AND (user_id = $2))"},

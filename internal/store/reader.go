@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
@@ -182,8 +183,8 @@ func (r reader) Template(ctx context.Context, tenant, id sender.ID) (sender.Temp
 	return templateOf(row)
 }
 
-func (r reader) TemplateFor(ctx context.Context, tenant, application sender.ID, kind string, locale template.Locale) (sender.Template, error) {
-	row, err := r.q.TemplateFor(ctx, db.TemplateForParams{TenantID: string(tenant), ApplicationID: string(application), Type: kind, Locale: string(locale)})
+func (r reader) TemplateFor(ctx context.Context, tenant, application sender.ID, kind string, locale template.Locale, variant string) (sender.Template, error) {
+	row, err := r.q.TemplateFor(ctx, db.TemplateForParams{TenantID: string(tenant), ApplicationID: string(application), Type: kind, Locale: string(locale), Variant: variant})
 	if err != nil {
 		return sender.Template{}, missing("template", err)
 	}
@@ -242,6 +243,30 @@ func (r reader) Setting(ctx context.Context, tenant sender.ID, name string) (str
 	return document, nil
 }
 
+func (r reader) Relay(ctx context.Context, tenant sender.ID) (sender.Relay, error) {
+	row, err := r.q.Relay(ctx, string(tenant))
+	if err != nil {
+		return sender.Relay{}, missing("delivery settings", err)
+	}
+	return r.relayOf(row)
+}
+
+func (r reader) relayOf(row db.Relay) (sender.Relay, error) {
+	x := sender.Relay{Tenant: sender.ID(row.TenantID), Host: row.Host, Port: int(row.Port), Username: row.Username, UpdatedAt: moment(row.UpdatedAt)}
+	if err := decode(row.Author, &x.From, "author of the relay of ", row.TenantID); err != nil {
+		return x, err
+	}
+	if err := decode(row.ReplyTo, &x.ReplyTo, "Reply-To of the relay of ", row.TenantID); err != nil {
+		return x, err
+	}
+	if len(row.Password) == 0 {
+		return x, nil
+	}
+	password, err := r.keys.open(row.Password, relayPlace(x))
+	x.Password = sender.Password(password)
+	return x, err
+}
+
 func (r reader) SigningKey(ctx context.Context, selector string) (sender.Key, error) {
 	row, err := r.q.SigningKey(ctx, selector)
 	if err != nil {
@@ -263,6 +288,11 @@ func (r reader) PublicKey(ctx context.Context, selector string) (sender.Key, err
 }
 
 func keyPlace(selector string) place { return place{"signing_keys", selector, "pkcs8"} }
+
+// relayPlace has the host and the user name: beside others, a password does not open.
+func relayPlace(r sender.Relay) place {
+	return place{"relays", string(r.Tenant) + "/" + strings.ToLower(r.Host) + "/" + r.Username, "password"}
+}
 
 func pairPlace(credential string) place { return place{"credentials", credential, "hmac_key"} }
 

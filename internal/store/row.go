@@ -172,7 +172,7 @@ func addressOf(r db.Address) (sender.Address, error) {
 func templateOf(r db.Template) (sender.Template, error) {
 	return sender.Template{
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Application: sender.ID(r.ApplicationID), Type: r.Type,
-		Locale: template.Locale(r.Locale), Spelling: r.Spelling, From: r.Author, ReplyTo: r.ReplyTo, Subject: r.Subject, Body: r.Body,
+		Locale: template.Locale(r.Locale), Spelling: r.Spelling, Variant: r.Variant, VariantSpelling: r.VariantSpelled, From: r.Author, ReplyTo: r.ReplyTo, Subject: r.Subject, Body: r.Body,
 		HTML: r.Html, Charset: r.Charset, CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
 	}, nil
 }

@@ -85,6 +85,29 @@ func (t *tx) InsertTenant(ctx context.Context, x sender.Tenant) error {
 	return inserted(n, err, "id", "There is an environment with the id %s already.", quote(string(x.ID)))
 }
 
+func (t *tx) UpdateTenant(ctx context.Context, x sender.Tenant) error {
+	n, err := t.q.UpdateTenant(ctx, db.UpdateTenantParams{ID: string(x.ID), Name: x.Name, Type: string(x.Type), UpdatedAt: micros(x.UpdatedAt)})
+	return touched(n, err, "environment")
+}
+
+func (t *tx) Belongings(ctx context.Context, tenant sender.ID) (sender.Belongings, error) {
+	r, err := t.q.Belongings(ctx, string(tenant))
+	return sender.Belongings{
+		Domains: int(r.Domains), Addresses: int(r.Addresses), Templates: int(r.Templates), Applications: int(r.Applications), Users: int(r.Users),
+		Messages: int(r.Queued + r.Sending),
+	}, broken("count what a tenant has", err)
+}
+
+func (t *tx) DeleteTenant(ctx context.Context, tenant sender.ID) error {
+	for _, remove := range []func(context.Context, string) error{t.q.DeleteTenantSettings, t.q.DeleteTenantCredentials} {
+		if err := remove(ctx, string(tenant)); err != nil {
+			return broken("delete what a tenant has", err)
+		}
+	}
+	n, err := t.q.DeleteTenant(ctx, string(tenant))
+	return touched(n, err, "environment")
+}
+
 func (t *tx) InsertCredential(ctx context.Context, c sender.Credential) error {
 	grants, err := encode(c.Grants)
 	if err != nil {
@@ -250,15 +273,17 @@ func (t *tx) PutSetting(ctx context.Context, tenant sender.ID, name, document st
 func (t *tx) InsertTemplate(ctx context.Context, m sender.Template) error {
 	n, err := t.q.InsertTemplate(ctx, db.InsertTemplateParams{
 		TenantID: string(m.Tenant), ID: string(m.ID), ApplicationID: string(m.Application), Type: m.Type, Locale: string(m.Locale),
-		Spelling: m.Spelling, Author: m.From, ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset, Octets: int64(m.Octets()),
+		Spelling: m.Spelling, Variant: m.Variant, VariantSpelled: m.VariantSpelling, Author: m.From, ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body,
+		Html: m.HTML, Charset: m.Charset, Octets: int64(m.Octets()),
 		CreatedAt: micros(m.CreatedAt), UpdatedAt: micros(m.UpdatedAt),
 	})
-	return inserted(n, err, "type", "There is a template of the type %s and the locale %s already.", quote(m.Type), quote(string(m.Locale)))
+	return inserted(n, err, "type", "There is a template of the type %s, the locale %s and the variant %s already.", quote(m.Type), quote(string(m.Locale)), quote(m.VariantSpelling))
 }
 
 func (t *tx) UpdateTemplate(ctx context.Context, m sender.Template) error {
 	n, err := t.q.UpdateTemplate(ctx, db.UpdateTemplateParams{
-		TenantID: string(m.Tenant), ID: string(m.ID), Type: m.Type, Locale: string(m.Locale), Spelling: m.Spelling, Author: m.From,
+		TenantID: string(m.Tenant), ID: string(m.ID), Type: m.Type, Locale: string(m.Locale), Spelling: m.Spelling,
+		Variant: m.Variant, VariantSpelled: m.VariantSpelling, Author: m.From,
 		ReplyTo: m.ReplyTo, Subject: m.Subject, Body: m.Body, Html: m.HTML, Charset: m.Charset,
 		Octets: int64(m.Octets()), UpdatedAt: micros(m.UpdatedAt),
 	})
@@ -268,6 +293,29 @@ func (t *tx) UpdateTemplate(ctx context.Context, m sender.Template) error {
 func (t *tx) DeleteTemplate(ctx context.Context, tenant, id sender.ID) error {
 	n, err := t.q.DeleteTemplate(ctx, string(tenant), string(id))
 	return touched(n, err, "template")
+}
+
+func (t *tx) PutRelay(ctx context.Context, r sender.Relay) error {
+	from, err := encode(r.From)
+	if err != nil {
+		return err
+	}
+	reply, err := encode(r.ReplyTo)
+	if err != nil {
+		return err
+	}
+	p := db.PutRelayParams{
+		TenantID: string(r.Tenant), Host: r.Host, Port: int64(r.Port), Username: r.Username, Author: from, ReplyTo: reply, UpdatedAt: micros(r.UpdatedAt),
+	}
+	if r.Password != "" {
+		p.Password = t.keys.seal([]byte(r.Password), relayPlace(r))
+	}
+	return broken("put the delivery settings", t.q.PutRelay(ctx, p))
+}
+
+func (t *tx) DeleteRelay(ctx context.Context, tenant sender.ID) error {
+	n, err := t.q.DeleteRelay(ctx, string(tenant))
+	return touched(n, err, "delivery settings")
 }
 
 func (t *tx) InsertEvent(ctx context.Context, e sender.Event) error {

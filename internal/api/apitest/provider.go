@@ -124,7 +124,7 @@ func (p *provider) Readdress(composed []byte, author *sender.Mailbox, dropReplyT
 func (p *provider) Prepare(_ context.Context, o sender.Outgoing) ([]byte, error) { return o.Body, nil }
 
 func (p *provider) Deliver(context.Context, sender.Outgoing, []byte) sender.Delivery {
-	return sender.Delivery{Outcome: sender.Delivered, Code: 250, Stage: "end-of-data", Transcript: []byte(`{"c":"QUIT"}` + "\n")}
+	return sender.Delivery{Outcome: sender.Delivered, Code: 250, Stage: "end-of-data", Transcript: []byte(`{"at":"2026-01-02T03:04:05Z","command":"QUIT","reply":"221 bye","micros":1}` + "\n")}
 }
 
 // Provider returns a provider of its own that keeps mail in an outbox.

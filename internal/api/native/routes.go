@@ -54,6 +54,7 @@ func New(c Config) http.Handler {
 	e.domains()
 	e.templates()
 	e.messages()
+	e.delivery()
 
 	mux.Handle("POST /v1/messages", api.Handle(e.dialect, readMessage, e.send, writeMessage))
 	e.documentSend()

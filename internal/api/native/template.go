@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -13,9 +14,10 @@ import (
 
 type templateNew struct {
 	Application sender.ID `json:"application,omitzero" doc:"Whose users get it; absent: the tenant's own. It stays."`
-	Type        string    `json:"type" doc:"What it is for, in your words. There is one template for each application, type and locale."`
+	Type        string    `json:"type" doc:"What it is for, in your words. There is one template for each application, type, locale and variant."`
 	Locale      string    `json:"locale,omitzero" doc:"Such as en or pt-BR; en by default."`
-	From        string    `json:"from" doc:"A proven address, also with a display name: \"Name\" <address>."`
+	Variant     string    `json:"variant,omitzero" doc:"Tells it from others of the same type and locale; in any letter case."`
+	From        string    `json:"from,omitzero" doc:"Absent: the tenant's default sender. A proven address, also with a display name: \"Name\" <address>."`
 	ReplyTo     string    `json:"replyTo,omitzero" doc:"Likewise."`
 	Subject     string    `json:"subject,omitzero"`
 	Body        string    `json:"body,omitzero" doc:"With placeholders such as ${name}; ${OTP} is the one-time code."`
@@ -31,7 +33,8 @@ type TemplateBody struct {
 	Application sender.ID `json:"application,omitzero"`
 	Type        string    `json:"type"`
 	Locale      string    `json:"locale" doc:"In its canonical form."`
-	From        string    `json:"from"`
+	Variant     string    `json:"variant,omitzero"`
+	From        string    `json:"from,omitzero" doc:"Absent: the tenant's default sender."`
 	ReplyTo     string    `json:"replyTo,omitzero"`
 	Subject     string    `json:"subject"`
 	Body        string    `json:"body"`
@@ -43,8 +46,8 @@ type TemplateBody struct {
 
 func templateOf(t sender.Template) TemplateBody {
 	b := TemplateBody{
-		ID: t.ID, Application: t.Application, Type: t.Type, Locale: string(t.Locale), From: t.From, ReplyTo: t.ReplyTo, Subject: t.Subject,
-		Body: t.Body, ContentType: "text/plain", Charset: t.Charset, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+		ID: t.ID, Application: t.Application, Type: t.Type, Locale: string(t.Locale), Variant: t.VariantSpelling, From: t.From, ReplyTo: t.ReplyTo, Subject: t.Subject,
+		Body: t.Body, ContentType: "text/plain", Charset: strings.ToLower(t.Charset), CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
 	}
 	if t.HTML {
 		b.ContentType = "text/html"
@@ -57,6 +60,7 @@ type templateUse struct {
 	Application sender.ID         `json:"application,omitzero"`
 	Type        string            `json:"type"`
 	Locale      string            `json:"locale,omitzero" doc:"en by default; where there is none in this locale, that of its language is taken, then the instance's last resort."`
+	Variant     string            `json:"variant,omitzero" doc:"Taken where there is one in a locale, and else the template without."`
 	Values      map[string]string `json:"values,omitzero" doc:"By the names of placeholders."`
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/postseal/postseal/internal/sender"
+	"github.com/postseal/postseal/internal/template"
 )
 
 type limitsBody struct {
@@ -58,11 +59,22 @@ type TenantIn struct {
 
 func (in TenantIn) tenant() (sender.ID, error) { return parseID(in.Tenant, "tenant") }
 
+type tenantChange struct {
+	Name string             `json:"name,omitzero"`
+	Type sender.AccountType `json:"type,omitzero" doc:"SANDBOX or PRODUCTION."`
+}
+
+type mailDefaults struct {
+	From    string `json:"from,omitzero" doc:"A proven address, also with a display name: \"Name\" <address>. Absent: the built-in no-reply."`
+	ReplyTo string `json:"replyTo,omitzero" doc:"Likewise. Only for templates without a sender, as from."`
+	Locale  string `json:"locale,omitzero" doc:"Tried where a template is missing in the wanted locale, before the instance's last resort."`
+}
+
 func (e *edge) tenants() {
 	tags := []string{"Tenants"}
 	register(e, huma.Operation{
 		OperationID: "create-tenant", Method: http.MethodPost, Path: "/v1/tenants", DefaultStatus: http.StatusCreated, Tags: tags,
-		Summary: "Make a tenant", Description: "Operators only.", Errors: []int{http.StatusConflict},
+		Summary: "Make a tenant", Description: "For operators, and for admins of the organization, who leave id, regions, recordSet, fromPolicy and limits out.", Errors: []int{http.StatusConflict},
 	}, func(ctx context.Context, p sender.Principal, in *struct{ Body tenantNew }) (*body[tenantBody], error) {
 		b := in.Body
 		t, err := e.service.CreateTenant(ctx, p, sender.NewTenant{
@@ -86,6 +98,60 @@ func (e *edge) tenants() {
 		}
 		t, err := e.service.Authorize(ctx, p, id, sender.RoleReader)
 		return &body[tenantBody]{tenantOf(t)}, err
+	})
+	register(e, huma.Operation{
+		OperationID: "change-tenant", Method: http.MethodPatch, Path: "/v1/tenants/{tenant}", Tags: tags, Summary: "Change a tenant",
+		Description: "For operators, and for admins of the organization. What is left out stays.",
+	}, func(ctx context.Context, p sender.Principal, in *struct {
+		TenantIn
+		Body tenantChange
+	},
+	) (*body[tenantBody], error) {
+		id, err := in.tenant()
+		if err != nil {
+			return nil, err
+		}
+		t, err := e.service.UpdateTenant(ctx, p, id, sender.TenantChange(in.Body))
+		return &body[tenantBody]{tenantOf(t)}, err
+	})
+	register(e, huma.Operation{
+		OperationID: "delete-tenant", Method: http.MethodDelete, Path: "/v1/tenants/{tenant}", DefaultStatus: http.StatusNoContent, Tags: tags, Summary: "Delete a tenant that is empty",
+		Description: "For operators, and for admins of the organization. Refused while it has domains, addresses, templates, applications, users, mail that has not left, or credentials of others. What it sent and its audit log stay in the store.",
+		Errors:      []int{http.StatusConflict},
+	}, func(ctx context.Context, p sender.Principal, in *TenantIn) (*struct{}, error) {
+		id, err := in.tenant()
+		if err != nil {
+			return nil, err
+		}
+		return nil, e.service.DeleteTenant(ctx, p, id)
+	})
+	const defaults = "/v1/tenants/{tenant}/mail-defaults"
+	register(e, huma.Operation{
+		OperationID: "get-mail-defaults", Method: http.MethodGet, Path: defaults, Tags: tags, Summary: "Get the sender and locale of templates that name none",
+	}, func(ctx context.Context, p sender.Principal, in *TenantIn) (*body[mailDefaults], error) {
+		id, err := in.tenant()
+		if err != nil {
+			return nil, err
+		}
+		d, err := e.service.MailDefaults(ctx, p, id)
+		return &body[mailDefaults]{mailDefaults{d.From, d.ReplyTo, string(d.Locale)}}, err
+	})
+	register(e, huma.Operation{
+		OperationID: "set-mail-defaults", Method: http.MethodPut, Path: defaults, Tags: tags, Summary: "Set them, as a whole",
+		Description: "The senders must pass the trust rule now; where one does not any more when mail is sent, the built-in no-reply stands for it.",
+	}, func(ctx context.Context, p sender.Principal, in *struct {
+		TenantIn
+		Body mailDefaults
+	},
+	) (*body[mailDefaults], error) {
+		id, err := in.tenant()
+		if err != nil {
+			return nil, err
+		}
+		d, err := e.service.ChangeMailDefaults(ctx, p, id, func(d *sender.MailDefaults) {
+			d.From, d.ReplyTo, d.Locale = in.Body.From, in.Body.ReplyTo, template.Locale(in.Body.Locale)
+		})
+		return &body[mailDefaults]{mailDefaults{d.From, d.ReplyTo, string(d.Locale)}}, err
 	})
 	type eventsIn struct {
 		TenantIn

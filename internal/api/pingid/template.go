@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/postseal/postseal/internal/api"
@@ -144,7 +145,8 @@ func (e edge) templates(ctx context.Context, p sender.Principal, f filtered) ([]
 	if err := e.applicationOf(ctx, p, f.thing); err != nil || f.none {
 		return nil, err
 	}
-	return e.core.Templates(ctx, p, f.account, f.filter, sender.Page{})
+	ts, err := e.core.Templates(ctx, p, f.account, f.filter, sender.Page{})
+	return slices.DeleteFunc(ts, func(t sender.Template) bool { return t.Variant != "" }), err
 }
 
 // 16: GET one emailconfiguration.
@@ -153,12 +155,18 @@ func (e edge) template(ctx context.Context, p sender.Principal, t thing) (sender
 		return sender.Template{}, err
 	}
 	found, err := e.core.Template(ctx, p, t.account, t.app, t.id)
+	if err == nil && found.Variant != "" { // this API can't tell it from the one without
+		err = sender.Errorf(sender.NotFound, "", "")
+	}
 	return found, named(err, "template")
 }
 
 // 17: PUT one emailconfiguration, as a whole.
 func (e edge) replaceTemplate(ctx context.Context, p sender.Principal, n templateRequest) (sender.Template, error) {
 	if err := e.applicationOf(ctx, p, n.thing); err != nil {
+		return sender.Template{}, err
+	}
+	if _, err := e.template(ctx, p, n.thing); err != nil {
 		return sender.Template{}, err
 	}
 	replaced, err := e.core.ReplaceTemplate(ctx, p, n.account, n.app, n.id, n.template)
@@ -190,7 +198,7 @@ type templateBody struct {
 func templateData(t sender.Template) templateBody {
 	b := templateBody{
 		FromAddress: t.From, EmailSubject: t.Subject, EmailBody: t.Body, ReplyToAddress: t.ReplyTo, ContentType: "text/plain",
-		CharacterSet: t.Charset, Locale: t.Spelling, Type: t.Type, EmailBodyEncoding: "RAW", ID: t.ID,
+		CharacterSet: strings.ToLower(t.Charset), Locale: t.Spelling, Type: t.Type, EmailBodyEncoding: "RAW", ID: t.ID,
 	}
 	if t.HTML {
 		b.ContentType = "text/html"

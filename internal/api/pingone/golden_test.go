@@ -97,6 +97,30 @@ func TestGoldenExchanges(t *testing.T) {
 	tr.do("DELETE", h.domain(d), "")
 	tr.do("DELETE", h.domain(d), "")
 
+	tr.do("GET", h.base+"/templates?limit=1", "")
+	tr.do("GET", h.base+"/templates/device_pairing", "")
+	tr.do("GET", h.contents("device_pairing"), "")
+	c := tr.do("POST", h.contents("general"), text("variant", "spring", "subject", "Hello ${user.name.given}", "charset", "UTF-8", "emailContentType", "text/html",
+		"from", map[string]string{"name": "PingOne", "address": "noreply@pingidentity.com"}))
+	tr.do("POST", h.contents("general"), text("variant", "SPRING"))
+	tr.do("POST", h.contents("general"), text("deliveryMethod", "SMS"))
+	tr.do("POST", h.contents("device_pairing"), text())
+	tr.do("PUT", h.contents("general")+"/"+string(c), text("variant", "spring", "body", "<p>Hi</p>"))
+	tr.do("PATCH", h.contents("general")+"?filter="+query(`variant eq "spring"`), `{"variant":"summer"}`)
+	tr.do("GET", h.contents("general")+"/"+string(c), "")
+	tr.do("DELETE", h.contents("general")+"?filter="+query(`variant eq "summer"`), "")
+	tr.do("GET", h.contents("general")+"/"+string(c), "")
+	tr.do("GET", h.base+"/notificationsSettings", "")
+	tr.do("PUT", h.base+"/notificationsSettings", `{"from":{"name":"PingOne","address":"noreply@pingidentity.com"},"restrictions":{"smsVoiceQuota":{"daily":20}}}`)
+	tr.do("PUT", h.base+"/notificationsSettings", `{"from":{"address":"noreply@elsewhere.example"}}`)
+	tr.do("DELETE", h.base+"/notificationsSettings", "")
+	tr.do("POST", "/v1/environments", `{"name":"x"}`)
+	h.token = h.worker(h.tenant.ID, sender.RoleAdmin)
+	made := "/v1/environments/" + string(tr.do("POST", "/v1/environments", `{"name":"made","type":"SANDBOX","region":"EU"}`))
+	tr.do("PUT", made, `{"name":"renamed","type":"PRODUCTION","region":"EU"}`)
+	tr.do("POST", made+"/emailDomains", createDomain("made.example.org"))
+	tr.do("DELETE", made, "")
+
 	golden := filepath.Join("testdata", "exchanges.golden")
 	if *update {
 		if err := os.WriteFile(golden, []byte(tr.b.String()), 0o644); err != nil {

@@ -113,7 +113,13 @@ func TestEveryAnswerIsPlainJSONAndNeverAnEmpty200(t *testing.T) {
 		{"GET", h.addresses(d.ID), "", 200},
 		{"GET", h.address(d.ID, a.ID), "", 200},
 		{"POST", h.addresses(d.ID), createAddress("noreply@mail.example.org"), 200},
-		{"GET", h.base + "/templates", "", 404},
+		{"GET", h.base + "/templates", "", 200},
+		{"GET", h.base + "/templates/general", "", 200},
+		{"GET", h.base + "/templates/general/contents", "", 200},
+		{"GET", h.base + "/notificationsSettings", "", 200},
+		{"DELETE", h.base + "/notificationsSettings", "", 200},
+		{"GET", h.base + "/templates/other", "", 404},
+		{"GET", h.base + "/subscriptions", "", 404},
 		{"GET", h.domain(d.ID) + "/mailFromDomain", "", 404},
 		{"GET", "/v1/environments/" + strings.ToUpper(string(h.tenant.ID)), "", 404},
 		{"PATCH", h.domain(d.ID), "{}", 405},
@@ -459,12 +465,12 @@ func TestEnvironmentFilters(t *testing.T) {
 	get := func(filter string) apitest.Reply {
 		return apitest.Call(t, h.server, key, "GET", "/v1/environments?limit=10&filter="+strings.NewReplacer(" ", "%20", `"`, "%22", `\`, "%5C").Replace(filter), "")
 	}
-	for filter, count := range map[string]float64{`name sw "shop"`: 2, `name eq "SHOP"`: 1, `name sw ""`: 4, `name eq "quo\"te"`: 1, `NAME EQ "none"`: 0} {
+	for filter, count := range map[string]float64{`name sw "shop"`: 2, `name eq "SHOP"`: 1, `name sw ""`: 4, `name co "HOP"`: 2, `name pr and id pr`: 4, `name sw "shop" AND name ne "shop"`: 1, `id eq "` + string(h.tenant.ID) + `"`: 1, `name eq "quo\"te"`: 1, `NAME EQ "none"`: 0} {
 		if r := get(filter).Want(200); r.At("count") != count || r.At("size") != count {
 			t.Errorf("%s: %v found, want %v", filter, r.At("count"), count)
 		}
 	}
-	for _, filter := range []string{"", "name", `name co "x"`, `name sw x`, `id eq "x"`, `name sw "a" or name sw "b"`, `name sw "a\"`} {
+	for _, filter := range []string{"", "name", `name gt "x"`, `name sw x`, `region eq "x"`, `name sw "a" and`, `name eq "a"and name eq "b"`, `name sw "a" or name sw "b"`, `name sw "a\"`} {
 		wantDetail(t, get(filter), "INVALID_VALUE", "filter")
 	}
 	r := apitest.Call(t, h.server, key, "GET", "/v1/environments?limit=3", "").Want(200)
@@ -562,7 +568,9 @@ func TestWrongMethodsAre405AndNameTheRightOnes(t *testing.T) {
 	for path, allow := range map[string]string{
 		h.domain(d.ID):                          "DELETE, GET, HEAD",
 		h.domains():                             "GET, HEAD, POST",
-		h.base:                                  "GET, HEAD",
+		h.base + "/billOfMaterials":             "GET, HEAD",
+		h.base + "/templates":                   "GET, HEAD",
+		h.base + "/templates/general/contents":  "DELETE, GET, HEAD, PATCH, POST",
 		h.addresses(d.ID):                       "GET, HEAD, POST",
 		"/" + string(h.tenant.ID) + "/as/token": "POST",
 	} {

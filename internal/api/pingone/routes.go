@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/postseal/postseal/internal/api"
 	"github.com/postseal/postseal/internal/auth"
@@ -36,7 +37,7 @@ type edge struct {
 
 // New returns the handler of everything that Owns says is ours.
 func New(c Config) http.Handler {
-	d := &api.Dialect{Name: "pingone", Log: c.Log, Authenticate: api.Bearer(c.Auth), WriteError: writeError}
+	d := &api.Dialect{Name: "pingone", Log: c.Log, Authenticate: api.Bearer(c.Auth), WriteError: writeError, Attrs: external}
 	e := edge{service: c.Service, origin: c.Origin}
 	m := api.NewMux(d)
 
@@ -44,8 +45,17 @@ func New(c Config) http.Handler {
 
 	const env = "/v1/environments/{env}"
 	m.Handle("GET /v1/environments", api.Handle(d, environmentsQuery, e.environments, e.writeEnvironments))
-	m.Handle("GET "+env, api.Handle(d, ref(false, false), e.environment, e.writeEnvironment))
+	m.Handle("POST /v1/environments", api.Handle(d, newEnvironment, e.createEnvironment, e.writeEnvironment(http.StatusCreated)))
+	m.Handle("PUT "+env, api.Handle(d, changedEnvironment, e.updateEnvironment, e.writeEnvironment(http.StatusOK)))
+	m.Handle("PUT "+env+"/type", api.Handle(d, changedEnvironment, e.promoteEnvironment, e.writeEnvironment(http.StatusOK)))
+	m.Handle("DELETE "+env, api.Handle(d, ref(false, false), e.deleteEnvironment, noContent))
+	m.Handle("GET "+env, api.Handle(d, ref(false, false), e.environment, e.writeEnvironment(http.StatusOK)))
 	m.Handle("GET "+env+"/billOfMaterials", api.Handle(d, ref(false, false), e.environment, e.writeBillOfMaterials))
+
+	const delivery = env + "/notificationsSettings/emailDeliverySettings"
+	m.Handle("GET "+delivery, api.Handle(d, ref(false, false), e.deliverySettings, e.writeDelivery))
+	m.Handle("PUT "+delivery, api.Handle(d, newDelivery, e.setDelivery, e.writeDelivery))
+	m.Handle("DELETE "+delivery, api.Handle(d, ref(false, false), e.resetDelivery, noContent))
 
 	const domains = env + "/emailDomains"
 	const domain = domains + "/{dom}"
@@ -68,7 +78,50 @@ func New(c Config) http.Handler {
 	m.Handle("GET "+address, api.Handle(d, ref(true, true), e.address, e.writeAddress))
 	m.Handle("DELETE "+address, api.Handle(d, ref(true, true), e.deleteAddress, noContent))
 	m.Handle("POST "+address, api.Handle(d, addressAction, e.act, e.writeAddress))
+
+	const templates = env + "/templates"
+	const contents = templates + "/{template}/contents"
+	const content = contents + "/{content}"
+	m.Handle("GET "+templates, api.Handle(d, templatesQuery, e.templates, e.writeTemplates))
+	m.Handle("GET "+templates+"/{template}", api.Handle(d, textsRef(false), e.template, e.writeTemplate))
+	m.Handle("POST "+contents, api.Handle(d, newText(false), e.createContent, e.writeContent(http.StatusCreated)))
+	m.Handle("GET "+contents, api.Handle(d, textsRef(false), e.contents, e.writeContents))
+	m.Handle("PATCH "+contents, api.Handle(d, renameTexts, e.renameContents, e.writeContents))
+	m.Handle("DELETE "+contents, api.Handle(d, bulkTexts, e.deleteContents, noContent))
+	m.Handle("GET "+content, api.Handle(d, textsRef(true), e.content, e.writeContent(http.StatusOK)))
+	m.Handle("PUT "+content, api.Handle(d, newText(true), e.replaceContent, e.writeContent(http.StatusOK)))
+	m.Handle("DELETE "+content, api.Handle(d, textsRef(true), e.deleteContent, noContent))
+
+	const settings = env + "/notificationsSettings"
+	m.Handle("GET "+settings, api.Handle(d, ref(false, false), e.settings, e.writeSettings))
+	m.Handle("PUT "+settings, api.Handle(d, newSettings, e.setSettings, e.writeSettings))
+	m.Handle("DELETE "+settings, api.Handle(d, ref(false, false), e.resetSettings, e.writeSettings))
 	return m
+}
+
+// external are the ids by which a client finds its calls again in the log.
+func external(r *http.Request) (attrs []slog.Attr) {
+	for name, attr := range map[string]string{"X-Ping-External-Transaction-ID": "external_transaction", "X-Ping-External-Session-ID": "external_session"} {
+		if id := r.Header.Get(name); id != "" {
+			attrs = append(attrs, slog.String(attr, externalID(id)))
+		}
+	}
+	return attrs
+}
+
+// externalID writes an underscore for what may not be in such an id, as the vendor does,
+// and keeps 100 characters.
+func externalID(s string) string {
+	n := 0
+	return strings.Map(func(r rune) rune {
+		if n++; n > 100 {
+			return -1
+		}
+		if unicode.In(r, unicode.L, unicode.M, unicode.N) && r != unicode.ReplacementChar || strings.ContainsRune("._-/@=#+", r) {
+			return r
+		}
+		return '_'
+	}, s)
 }
 
 // Owns reports whether a path belongs to this dialect: the token endpoint and
@@ -164,14 +217,14 @@ func (e edge) environment(ctx context.Context, p sender.Principal, t thing) (sen
 
 type filtered struct {
 	listing
-	keep func(name string) bool
+	filter filter
 }
 
 func environmentsQuery(r *http.Request) (f filtered, err error) {
 	if f.listing, err = readListing(r, thing{}); err != nil {
 		return f, err
 	}
-	f.keep, err = parseFilter(f.query.Get("filter"), f.query.Has("filter"))
+	f.filter, err = parseFilter(f.query.Get("filter"), f.query.Has("filter"), "name", "id")
 	return f, err
 }
 
@@ -188,7 +241,7 @@ func (e edge) environments(ctx context.Context, p sender.Principal, f filtered) 
 		}
 		for _, t := range ts {
 			page.After = t.ID
-			if !f.keep(t.Name) {
+			if !f.filter.match(func(field string) string { return map[string]string{"name": t.Name, "id": string(t.ID)}[field] }) {
 				continue
 			}
 			count++

@@ -243,8 +243,10 @@ func mailFromMX(l links, d sender.Domain, rs []dnscheck.Record) any {
 	return b
 }
 
-func (e edge) writeEnvironment(w http.ResponseWriter, r *http.Request, t sender.Tenant) error {
-	return api.WriteJSON(w, http.StatusOK, environmentOf(e.origin.Base(r), t))
+func (e edge) writeEnvironment(status int) func(http.ResponseWriter, *http.Request, sender.Tenant) error {
+	return func(w http.ResponseWriter, r *http.Request, t sender.Tenant) error {
+		return api.WriteJSON(w, status, environmentOf(e.origin.Base(r), t))
+	}
 }
 
 // writeBillOfMaterials lists no products: clients only want the body.

@@ -130,12 +130,12 @@ func FuzzFilter(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		keep, err := parseFilter(s, true)
-		if (keep == nil) == (err == nil) {
+		f, err := parseFilter(s, true, "name")
+		if (f == nil) == (err == nil) {
 			t.Fatalf("neither or both: %v", err)
 		}
 		if err == nil {
-			keep(s)
+			f.match(func(string) string { return s })
 		}
 	})
 }

@@ -68,7 +68,7 @@ func (b templateBody) field(name string) string {
 func (e edge) templates(ctx context.Context, p sender.Principal, q sender.Query) (listed[templateBody], error) {
 	var all []templateBody
 	for _, s := range standards {
-		ts, err := e.core.Templates(ctx, p, p.Home, sender.TemplateFilter{Type: s.key}, sender.Page{})
+		ts, err := e.own(ctx, p, sender.TemplateFilter{Type: s.key})
 		if err != nil {
 			return listed[templateBody]{}, err
 		}
@@ -79,6 +79,12 @@ func (e edge) templates(ctx context.Context, p sender.Principal, q sender.Query)
 	return choose(all, q), nil
 }
 
+// own lists the templates that this API can tell from one another: it knows no variants.
+func (e edge) own(ctx context.Context, p sender.Principal, filter sender.TemplateFilter) ([]sender.Template, error) {
+	ts, err := e.core.Templates(ctx, p, p.Home, filter, sender.Page{})
+	return slices.DeleteFunc(ts, func(t sender.Template) bool { return t.Variant != "" }), err
+}
+
 // GET one of notification-templates.
 func (e edge) template(ctx context.Context, p sender.Principal, id sender.ID) (templateBody, error) {
 	t, err := e.core.Template(ctx, p, p.Home, "", id)
@@ -86,7 +92,7 @@ func (e edge) template(ctx context.Context, p sender.Principal, id sender.ID) (t
 		return templateBody{}, err
 	}
 	s, ok := standardOf(t.Type)
-	if !ok || t.Application != "" {
+	if !ok || t.Application != "" || t.Variant != "" {
 		return templateBody{}, sender.Errorf(sender.NotFound, "", "The requested template was not found.")
 	}
 	return bodyOf(s, t), nil
@@ -176,7 +182,7 @@ func (e edge) writeTemplate(ctx context.Context, p sender.Principal, in template
 	}
 	// Somebody else may make or delete it meanwhile.
 	for range 3 {
-		old, err := e.core.Templates(ctx, p, p.Home, sender.TemplateFilter{Type: in.standard.key, Locale: locale}, sender.Page{Limit: 1})
+		old, err := e.own(ctx, p, sender.TemplateFilter{Type: in.standard.key, Locale: locale})
 		if err != nil {
 			return none, err
 		}
@@ -238,19 +244,22 @@ func (e edge) deleteTemplates(ctx context.Context, p sender.Principal, ids []bul
 	if _, err := e.core.AuthorizeWhole(ctx, p, p.Home, sender.RoleAdmin); err != nil {
 		return struct{}{}, err
 	}
+	asked := make(map[bulkID]bool) // each is looked for once, however often it is named
 	for _, id := range ids {
 		if _, ok := standardOf(id.Key); !ok || id.Medium != "" && id.Medium != email {
 			continue
 		}
-		ts, err := e.core.Templates(ctx, p, p.Home, sender.TemplateFilter{Type: id.Key}, sender.Page{})
+		id.Medium = ""
+		if asked[id] {
+			continue
+		}
+		asked[id] = true
+		locale, _ := template.ParseLocale(id.Locale)
+		ts, err := e.own(ctx, p, sender.TemplateFilter{Type: id.Key, Locale: locale})
 		if err != nil {
 			return struct{}{}, err
 		}
-		locale, _ := template.ParseLocale(id.Locale)
 		for _, t := range ts {
-			if id.Locale != "" && t.Locale != locale {
-				continue
-			}
 			if err := e.core.DeleteTemplate(ctx, p, p.Home, "", t.ID); err != nil && sender.KindOf(err) != sender.NotFound {
 				return struct{}{}, err
 			}
@@ -301,8 +310,7 @@ func (e edge) newTest(r *http.Request) (in testRequest, err error) {
 		return in, sender.Errorf(sender.Limit, "recipientEmailList", "There are %d recipients; a test goes to at most %d.", len(in.to), maxTestRecipients)
 	}
 	in.locale, in.base, in.values = body.Locale, e.origin.Base(r), make(map[string]string)
-	flatten(in.values, "", body.Context)
-	return in, nil
+	return in, flatten(in.values, "", body.Context)
 }
 
 // POST send-test-notification: each recipient gets a mail of their own, whichever list
@@ -320,17 +328,30 @@ func (e edge) sendTest(ctx context.Context, p sender.Principal, in testRequest) 
 	return struct{}{}, err
 }
 
+// Bounds of a context: each value has its whole path for a name, so that a little JSON
+// could become very much text.
+const (
+	maxContext     = 100 // values
+	maxContextName = 200 // octets of a path
+)
+
 // flatten writes the values of an object by the paths of their names.
-func flatten(to map[string]string, prefix string, from map[string]any) {
+func flatten(to map[string]string, prefix string, from map[string]any) error {
 	for name, v := range from {
+		if len(prefix)+len(name) > maxContextName || len(to) >= maxContext {
+			return sender.Errorf(sender.Invalid, "context", "context may have %d values, with paths of at most %d characters.", maxContext, maxContextName)
+		}
 		name = prefix + name
 		switch v := v.(type) {
 		case map[string]any:
-			flatten(to, name+".", v)
+			if err := flatten(to, name+".", v); err != nil {
+				return err
+			}
 		default:
 			to[name] = plain(v)
 		}
 	}
+	return nil
 }
 
 // plain writes a value of JSON as it is to stand in a text.

@@ -7,7 +7,7 @@
 //
 //	Provision -> tokens -> Records (pure) -> owner, checker, zone file
 //	MakeKeys  -> store  -> service zone, Prepare
-//	Prepare   -> signed message -> Deliver -> mail.Relay
+//	Prepare   -> signed message -> Deliver -> mail.Relay of the region, or of the tenant
 package builtin
 
 import (
@@ -34,7 +34,9 @@ type Config struct {
 	// Relays are the ways out by region; "" is for regions that have none of
 	// their own, and must be there.
 	Relays map[string]*mail.Relay
-	Log    *slog.Logger
+	// TenantRelays is about the ways out that tenants have of their own.
+	TenantRelays TenantRelays
+	Log          *slog.Logger
 }
 
 // Names are the templates of what owners publish. DOMAIN and SERVICE are
@@ -80,6 +82,7 @@ type Provider struct {
 	names   Names
 	store   sender.Store
 	relays  map[string]*mail.Relay
+	own     relays
 	log     *slog.Logger
 	verp    *mail.Verp
 	keys    keyring
@@ -107,9 +110,14 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 		return nil, err
 	}
 	p := &Provider{service: c.Service, names: c.Names, store: c.Store, relays: c.Relays, log: c.Log, verp: verp, maker: make(chan struct{}, 1)}
+	p.own.cfg, p.own.helo = c.TenantRelays, c.Service.String()
 	_, err = p.key(ctx, serviceSelector, sender.Key{Selector: serviceSelector})
 	return p, err
 }
+
+// Close ends idle connections to tenants' own servers, and makes what is still sent
+// by them the last.
+func (p *Provider) Close() { p.own.close() }
 
 // SystemSender is the built-in no-reply of the service domain.
 func (p *Provider) SystemSender() sender.Mailbox {
@@ -159,11 +167,20 @@ func fieldName(f string) string {
 	return strings.ToLower(f)
 }
 
-// Deliver hands a signed message to the region's relay.
+// Deliver hands a signed message to the tenant's own server, where it has one, or to
+// the region's relay.
 func (p *Provider) Deliver(ctx context.Context, o sender.Outgoing, signed []byte) sender.Delivery {
 	relay := p.relays[o.Decision.Region]
 	if relay == nil {
 		relay = p.relays[""]
+	}
+	if o.Relay != nil {
+		own, err := p.own.acquire(o.Relay)
+		if err != nil {
+			return sender.Delivery{Outcome: sender.TempFailed, Stage: mail.StageConnect, Text: err.Error()}
+		}
+		defer p.own.release(own)
+		relay = own.relay
 	}
 	verp := p.verp
 	if m := o.Decision.MailFrom; !m.IsZero() {

@@ -176,6 +176,17 @@ type Recipient struct {
 	N   int64
 }
 
+type Relay struct {
+	TenantID  string
+	Host      string
+	Port      int64
+	Username  string
+	Password  []byte
+	Author    string
+	ReplyTo   string
+	UpdatedAt int64
+}
+
 type Secret struct {
 	Name  string
 	Value []byte
@@ -200,21 +211,23 @@ type SigningKey struct {
 }
 
 type Template struct {
-	TenantID      string
-	ID            string
-	ApplicationID string
-	Type          string
-	Locale        string
-	Spelling      string
-	Author        string
-	ReplyTo       string
-	Subject       string
-	Body          string
-	Html          bool
-	Charset       string
-	Octets        int64
-	CreatedAt     int64
-	UpdatedAt     int64
+	TenantID       string
+	ID             string
+	ApplicationID  string
+	Type           string
+	Locale         string
+	Spelling       string
+	Variant        string
+	VariantSpelled string
+	Author         string
+	ReplyTo        string
+	Subject        string
+	Body           string
+	Html           bool
+	Charset        string
+	Octets         int64
+	CreatedAt      int64
+	UpdatedAt      int64
 }
 
 type Tenant struct {

@@ -39,29 +39,32 @@ func (q *Queries) DeleteTemplate(ctx context.Context, tenantID string, iD string
 
 const insertTemplate = `-- name: InsertTemplate :execrows
 INSERT INTO templates (
-    tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at
+    tenant_id, id, application_id, type, locale, spelling, variant, variant_spelled, author, reply_to, subject, body, html, charset,
+    octets, created_at, updated_at
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    $13, $14, $15
+    $13, $14, $15, $16, $17
 ) ON CONFLICT DO NOTHING
 `
 
 type InsertTemplateParams struct {
-	TenantID      string
-	ID            string
-	ApplicationID string
-	Type          string
-	Locale        string
-	Spelling      string
-	Author        string
-	ReplyTo       string
-	Subject       string
-	Body          string
-	Html          bool
-	Charset       string
-	Octets        int64
-	CreatedAt     int64
-	UpdatedAt     int64
+	TenantID       string
+	ID             string
+	ApplicationID  string
+	Type           string
+	Locale         string
+	Spelling       string
+	Variant        string
+	VariantSpelled string
+	Author         string
+	ReplyTo        string
+	Subject        string
+	Body           string
+	Html           bool
+	Charset        string
+	Octets         int64
+	CreatedAt      int64
+	UpdatedAt      int64
 }
 
 func (q *Queries) InsertTemplate(ctx context.Context, arg InsertTemplateParams) (int64, error) {
@@ -72,6 +75,8 @@ func (q *Queries) InsertTemplate(ctx context.Context, arg InsertTemplateParams) 
 		arg.Type,
 		arg.Locale,
 		arg.Spelling,
+		arg.Variant,
+		arg.VariantSpelled,
 		arg.Author,
 		arg.ReplyTo,
 		arg.Subject,
@@ -89,7 +94,7 @@ func (q *Queries) InsertTemplate(ctx context.Context, arg InsertTemplateParams) 
 }
 
 const template = `-- name: Template :one
-SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, application_id, type, locale, spelling, variant, variant_spelled, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Template(ctx context.Context, tenantID string, iD string) (Template, error) {
@@ -102,6 +107,8 @@ func (q *Queries) Template(ctx context.Context, tenantID string, iD string) (Tem
 		&i.Type,
 		&i.Locale,
 		&i.Spelling,
+		&i.Variant,
+		&i.VariantSpelled,
 		&i.Author,
 		&i.ReplyTo,
 		&i.Subject,
@@ -116,8 +123,9 @@ func (q *Queries) Template(ctx context.Context, tenantID string, iD string) (Tem
 }
 
 const templateFor = `-- name: TemplateFor :one
-SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates
+SELECT tenant_id, id, application_id, type, locale, spelling, variant, variant_spelled, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates
 WHERE tenant_id = $1 AND application_id = $2 AND type = $3 AND locale = $4
+    AND variant = $5
 `
 
 type TemplateForParams struct {
@@ -125,6 +133,7 @@ type TemplateForParams struct {
 	ApplicationID string
 	Type          string
 	Locale        string
+	Variant       string
 }
 
 func (q *Queries) TemplateFor(ctx context.Context, arg TemplateForParams) (Template, error) {
@@ -133,6 +142,7 @@ func (q *Queries) TemplateFor(ctx context.Context, arg TemplateForParams) (Templ
 		arg.ApplicationID,
 		arg.Type,
 		arg.Locale,
+		arg.Variant,
 	)
 	var i Template
 	err := row.Scan(
@@ -142,6 +152,8 @@ func (q *Queries) TemplateFor(ctx context.Context, arg TemplateForParams) (Templ
 		&i.Type,
 		&i.Locale,
 		&i.Spelling,
+		&i.Variant,
+		&i.VariantSpelled,
 		&i.Author,
 		&i.ReplyTo,
 		&i.Subject,
@@ -156,7 +168,7 @@ func (q *Queries) TemplateFor(ctx context.Context, arg TemplateForParams) (Templ
 }
 
 const templates = `-- name: Templates :many
-SELECT tenant_id, id, application_id, type, locale, spelling, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates
+SELECT tenant_id, id, application_id, type, locale, spelling, variant, variant_spelled, author, reply_to, subject, body, html, charset, octets, created_at, updated_at FROM templates
 WHERE tenant_id = $1 AND id > $2
     AND (CAST($3 AS BOOLEAN) OR application_id = $4)
     AND CAST($5 AS TEXT) IN ('', type) AND CAST($6 AS TEXT) IN ('', locale)
@@ -199,6 +211,8 @@ func (q *Queries) Templates(ctx context.Context, arg TemplatesParams) ([]Templat
 			&i.Type,
 			&i.Locale,
 			&i.Spelling,
+			&i.Variant,
+			&i.VariantSpelled,
 			&i.Author,
 			&i.ReplyTo,
 			&i.Subject,
@@ -221,25 +235,27 @@ func (q *Queries) Templates(ctx context.Context, arg TemplatesParams) ([]Templat
 
 const updateTemplate = `-- name: UpdateTemplate :execrows
 UPDATE templates SET
-    type = $1, locale = $2, spelling = $3, author = $4, reply_to = $5, subject = $6,
-    body = $7, html = $8, charset = $9, octets = $10, updated_at = $11
-WHERE tenant_id = $12 AND id = $13
+    type = $1, locale = $2, spelling = $3, variant = $4, variant_spelled = $5, author = $6, reply_to = $7, subject = $8,
+    body = $9, html = $10, charset = $11, octets = $12, updated_at = $13
+WHERE tenant_id = $14 AND id = $15
 `
 
 type UpdateTemplateParams struct {
-	Type      string
-	Locale    string
-	Spelling  string
-	Author    string
-	ReplyTo   string
-	Subject   string
-	Body      string
-	Html      bool
-	Charset   string
-	Octets    int64
-	UpdatedAt int64
-	TenantID  string
-	ID        string
+	Type           string
+	Locale         string
+	Spelling       string
+	Variant        string
+	VariantSpelled string
+	Author         string
+	ReplyTo        string
+	Subject        string
+	Body           string
+	Html           bool
+	Charset        string
+	Octets         int64
+	UpdatedAt      int64
+	TenantID       string
+	ID             string
 }
 
 func (q *Queries) UpdateTemplate(ctx context.Context, arg UpdateTemplateParams) (int64, error) {
@@ -247,6 +263,8 @@ func (q *Queries) UpdateTemplate(ctx context.Context, arg UpdateTemplateParams) 
 		arg.Type,
 		arg.Locale,
 		arg.Spelling,
+		arg.Variant,
+		arg.VariantSpelled,
 		arg.Author,
 		arg.ReplyTo,
 		arg.Subject,

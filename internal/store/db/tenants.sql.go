@@ -9,6 +9,43 @@ import (
 	"context"
 )
 
+const belongings = `-- name: Belongings :one
+SELECT
+    (SELECT count(*) FROM domains WHERE domains.tenant_id = $1) AS domains,
+    (SELECT count(*) FROM addresses WHERE addresses.tenant_id = $1) AS addresses,
+    (SELECT count(*) FROM templates WHERE templates.tenant_id = $1) AS templates,
+    (SELECT count(*) FROM applications WHERE applications.tenant_id = $1) AS applications,
+    (SELECT count(*) FROM users WHERE users.tenant_id = $1) AS users,
+    (SELECT count(*) FROM messages WHERE messages.tenant_id = $1 AND messages.state = 'queued') AS queued,
+    (SELECT count(*) FROM messages WHERE messages.tenant_id = $1 AND messages.state = 'sending') AS sending
+`
+
+type BelongingsRow struct {
+	Domains      int64
+	Addresses    int64
+	Templates    int64
+	Applications int64
+	Users        int64
+	Queued       int64
+	Sending      int64
+}
+
+// What has a foreign key to the tenant, and mail that has not left.
+func (q *Queries) Belongings(ctx context.Context, tenantID string) (BelongingsRow, error) {
+	row := q.db.QueryRow(ctx, belongings, tenantID)
+	var i BelongingsRow
+	err := row.Scan(
+		&i.Domains,
+		&i.Addresses,
+		&i.Templates,
+		&i.Applications,
+		&i.Users,
+		&i.Queued,
+		&i.Sending,
+	)
+	return i, err
+}
+
 const credential = `-- name: Credential :one
 SELECT id, kind, name, tenant_id, is_operator, grants, domain_id, secret_hash, created_at, expires_at, revoked_at, token, hmac_key FROM credentials WHERE id = $1
 `
@@ -97,6 +134,36 @@ func (q *Queries) Credentials(ctx context.Context, tenantID string, after string
 		return nil, err
 	}
 	return items, nil
+}
+
+const deleteTenant = `-- name: DeleteTenant :execrows
+DELETE FROM tenants WHERE id = $1
+`
+
+func (q *Queries) DeleteTenant(ctx context.Context, id string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteTenant, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteTenantCredentials = `-- name: DeleteTenantCredentials :exec
+DELETE FROM credentials WHERE tenant_id = $1
+`
+
+func (q *Queries) DeleteTenantCredentials(ctx context.Context, tenantID string) error {
+	_, err := q.db.Exec(ctx, deleteTenantCredentials, tenantID)
+	return err
+}
+
+const deleteTenantSettings = `-- name: DeleteTenantSettings :exec
+DELETE FROM settings WHERE tenant_id = $1
+`
+
+func (q *Queries) DeleteTenantSettings(ctx context.Context, tenantID string) error {
+	_, err := q.db.Exec(ctx, deleteTenantSettings, tenantID)
+	return err
 }
 
 const expireCredential = `-- name: ExpireCredential :execrows
@@ -346,4 +413,28 @@ func (q *Queries) Tenants(ctx context.Context, after string, most int64) ([]Tena
 		return nil, err
 	}
 	return items, nil
+}
+
+const updateTenant = `-- name: UpdateTenant :execrows
+UPDATE tenants SET name = $1, type = $2, updated_at = $3 WHERE id = $4
+`
+
+type UpdateTenantParams struct {
+	Name      string
+	Type      string
+	UpdatedAt int64
+	ID        string
+}
+
+func (q *Queries) UpdateTenant(ctx context.Context, arg UpdateTenantParams) (int64, error) {
+	result, err := q.db.Exec(ctx, updateTenant,
+		arg.Name,
+		arg.Type,
+		arg.UpdatedAt,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -24,6 +24,29 @@ INSERT INTO tenants (
     @max_domains, @max_addresses, @max_templates, @created_at, @updated_at
 ) ON CONFLICT DO NOTHING;
 
+-- name: UpdateTenant :execrows
+UPDATE tenants SET name = @name, type = @type, updated_at = @updated_at WHERE id = @id;
+
+-- What has a foreign key to the tenant, and mail that has not left.
+-- name: Belongings :one
+SELECT
+    (SELECT count(*) FROM domains WHERE domains.tenant_id = @tenant_id) AS domains,
+    (SELECT count(*) FROM addresses WHERE addresses.tenant_id = @tenant_id) AS addresses,
+    (SELECT count(*) FROM templates WHERE templates.tenant_id = @tenant_id) AS templates,
+    (SELECT count(*) FROM applications WHERE applications.tenant_id = @tenant_id) AS applications,
+    (SELECT count(*) FROM users WHERE users.tenant_id = @tenant_id) AS users,
+    (SELECT count(*) FROM messages WHERE messages.tenant_id = @tenant_id AND messages.state = 'queued') AS queued,
+    (SELECT count(*) FROM messages WHERE messages.tenant_id = @tenant_id AND messages.state = 'sending') AS sending;
+
+-- name: DeleteTenantSettings :exec
+DELETE FROM settings WHERE tenant_id = @tenant_id;
+
+-- name: DeleteTenantCredentials :exec
+DELETE FROM credentials WHERE tenant_id = @tenant_id;
+
+-- name: DeleteTenant :execrows
+DELETE FROM tenants WHERE id = @id;
+
 -- name: Credential :one
 SELECT * FROM credentials WHERE id = @id;
 

@@ -335,7 +335,7 @@ func hostileText(w *world) {
 	got, err := w.Message(w.ctx, w.a, m.ID)
 	w.must(err)
 	w.same("reason", got.Reason, "550 no\uFFFD \uFFFD such user")
-	t, err := w.TemplateFor(w.ctx, w.a, "", a.Text, "en")
+	t, err := w.TemplateFor(w.ctx, w.a, "", a.Text, "en", "frühling")
 	w.must(err)
 	w.same("body of a template", t.Body, got.Reason)
 	_, err = w.Domain(w.ctx, w.a, "\x00\xff")

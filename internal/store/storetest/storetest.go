@@ -33,6 +33,9 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"OrganizationsAreKept", organizations},
 		{"TenantsAreKeptAndListedInPages", tenants},
 		{"TenantsOfMergesIDsAndOrganizations", tenantsOf},
+		{"TenantIsChanged", changedTenant},
+		{"DeletedTenantTakesSettingsAndCredentialsAlong", deletedTenant},
+		{"BelongingsAreCounted", belongings},
 		{"CredentialsAreKeptAndRevokedOnce", credentials},
 		{"CredentialEndsAtTheEarliestTime", expiry},
 		{"KeyPairIsFoundByItsTokenInItsTenant", keyPairs},
@@ -55,6 +58,8 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"CountIsOfTheMomentOfThePage", findSnapshot},
 		{"QueriesThatMeanNothingAreRefused", findRefuses},
 		{"SettingsAreKeptReplacedAndRemoved", settings},
+		{"RelayIsKeptReplacedAndRemoved", relays},
+		{"ClaimPassesOverTenants", passOver},
 
 		{"MessagesAreKeptWithoutBody", messages},
 		{"IdempotencyKeyIsUsedOnce", idempotency},
@@ -71,7 +76,7 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"QueueDepthStopsCounting", depth},
 
 		{"TemplatesAreKept", templates},
-		{"TemplateIsUniqueInApplicationTypeAndLocale", templateUniqueness},
+		{"TemplateIsUniqueInApplicationTypeLocaleAndVariant", templateUniqueness},
 		{"TemplatesAreFilteredListedInPagesAndCounted", templateFilters},
 
 		{"ApplicationsAreKeptInTheOrderOfCreation", applications},

@@ -14,7 +14,7 @@ import (
 func newTemplate(tenant, application sender.ID, kind string, locale template.Locale) sender.Template {
 	return sender.Template{
 		ID: sender.NewRandomID(), Tenant: tenant, Application: application, Type: kind, Locale: locale,
-		Spelling: strings.ToLower(string(locale)), From: `"Büro, Süd" <noreply@example.org>`, ReplyTo: "help@example.org",
+		Spelling: strings.ToLower(string(locale)), Variant: "frühling", VariantSpelling: "Frühling", From: `"Büro, Süd" <noreply@example.org>`, ReplyTo: "help@example.org",
 		Subject: "Grüße, ${user.firstName}", Body: "<p>${otp}</p>\r\n\t\U0001F600", HTML: true, Charset: "utf-8",
 		CreatedAt: start, UpdatedAt: start.Add(time.Minute),
 	}
@@ -37,16 +37,20 @@ func templates(w *world) {
 		got, err := w.Template(w.ctx, w.a, want.ID)
 		w.must(err)
 		w.same("by id", got, want)
-		got, err = w.TemplateFor(w.ctx, w.a, want.Application, want.Type, want.Locale)
+		got, err = w.TemplateFor(w.ctx, w.a, want.Application, want.Type, want.Locale, want.Variant)
 		w.must(err)
 		w.same("by application, type and locale", got, want)
 	}
 	for _, c := range []struct {
-		app    sender.ID
-		kind   string
-		locale template.Locale
-	}{{"", "pairing", "de-AT"}, {app, "Pairing", "de-AT"}, {app, "pairing", "de"}, {app, "pairing", ""}, {app, "", "de-AT"}} {
-		_, err := w.TemplateFor(w.ctx, w.a, c.app, c.kind, c.locale)
+		app     sender.ID
+		kind    string
+		locale  template.Locale
+		variant string
+	}{
+		{"", "pairing", "de-AT", t.Variant}, {app, "Pairing", "de-AT", t.Variant}, {app, "pairing", "de", t.Variant}, {app, "pairing", "", t.Variant},
+		{app, "", "de-AT", t.Variant}, {app, "pairing", "de-AT", ""}, {app, "pairing", "de-AT", "Frühling"},
+	} {
+		_, err := w.TemplateFor(w.ctx, w.a, c.app, c.kind, c.locale, c.variant)
 		w.kind(fmt.Sprintf("template for %v", c), err, sender.NotFound)
 	}
 	_, err := w.Template(w.ctx, w.a, sender.NewRandomID())
@@ -54,6 +58,7 @@ func templates(w *world) {
 
 	changed := newTemplate(w.a, app, "signing-in", "en")
 	changed.ID, changed.From, changed.ReplyTo, changed.Subject, changed.Body, changed.HTML = t.ID, "other@example.org", "", "", "x", false
+	changed.Variant, changed.VariantSpelling = "", ""
 	changed.Charset, changed.Spelling, changed.UpdatedAt = "iso-8859-1", "EN", start.Add(time.Hour)
 	written := changed
 	written.Application, written.CreatedAt = sender.NewRandomID(), start.Add(time.Hour) // not written
@@ -61,10 +66,10 @@ func templates(w *world) {
 		return w.Update(w.ctx, func(tx sender.Tx) error { return tx.UpdateTemplate(w.ctx, written) })
 	}
 	w.must(update())
-	got, err := w.TemplateFor(w.ctx, w.a, app, "signing-in", "en")
+	got, err := w.TemplateFor(w.ctx, w.a, app, "signing-in", "en", "")
 	w.must(err)
 	w.same("updated", got, changed)
-	_, err = w.TemplateFor(w.ctx, w.a, app, "pairing", "de-AT")
+	_, err = w.TemplateFor(w.ctx, w.a, app, "pairing", "de-AT", t.Variant)
 	w.kind("under its old type and locale", err, sender.NotFound)
 
 	remove := func() error {
@@ -84,7 +89,10 @@ func templateUniqueness(w *world) {
 		return w.Update(w.ctx, func(tx sender.Tx) error { return tx.InsertTemplate(w.ctx, t) })
 	}
 	w.kind("the same again", insert(newTemplate(w.a, app, "pairing", "en")), sender.Conflict)
+	without := newTemplate(w.a, app, "pairing", "en")
+	without.Variant = ""
 	for what, other := range map[string]sender.Template{
+		"without a variant":    without,
 		"of the tenant itself": newTemplate(w.a, "", "pairing", "en"), "of another application": newTemplate(w.a, sender.NewRandomID(), "pairing", "en"),
 		"of another type": newTemplate(w.a, app, "Pairing", "en"), "of another locale": newTemplate(w.a, app, "pairing", "en-GB"),
 		"of another tenant": newTemplate(w.b, app, "pairing", "en"),

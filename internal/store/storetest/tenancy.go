@@ -156,7 +156,7 @@ var intrusions = []intrusion{
 		return err
 	}, sender.NotFound},
 	{"TemplateFor", func(w *world, tx otp.Tx, v victim) error {
-		_, err := tx.TemplateFor(w.ctx, w.b, v.template.Application, v.template.Type, v.template.Locale)
+		_, err := tx.TemplateFor(w.ctx, w.b, v.template.Application, v.template.Type, v.template.Locale, v.template.Variant)
 		return err
 	}, sender.NotFound},
 	{"Templates", func(w *world, tx otp.Tx, v victim) error {
@@ -166,6 +166,13 @@ var intrusions = []intrusion{
 		}
 		l, err = tx.Templates(w.ctx, w.b, sender.TemplateFilter{Application: v.template.Application, Type: v.template.Type}, sender.Page{})
 		return nothing(w, "Templates of an application", l, err)
+	}, ""},
+	{"Belongings", func(w *world, tx otp.Tx, _ victim) error {
+		b, err := tx.Belongings(w.ctx, w.b)
+		if b != (sender.Belongings{}) {
+			w.Errorf("Belongings shows another tenant's: %+v", b)
+		}
+		return err
 	}, ""},
 	{"CountTemplates", func(w *world, tx otp.Tx, _ victim) error {
 		n, octets, err := tx.CountTemplates(w.ctx, w.b)
@@ -278,7 +285,8 @@ var intrusions = []intrusion{
 var tenantless = map[string]string{
 	"Organization": "operators only", "Tenant": "the tenant is what is asked for", "Tenants": "operators only",
 	"TenantsOf": "the tenants are what is asked for", "Credential": "asked before anybody is known", "LockTenant": "the tenant is what is locked",
-	"InsertOrganization": "operators only", "InsertTenant": "operators only", "InsertCredential": "ids are unique to all",
+	"InsertOrganization": "operators only", "InsertTenant": "operators only", "UpdateTenant": "the tenant is what is changed",
+	"DeleteTenant": "the tenant is what is deleted", "InsertCredential": "ids are unique to all",
 	"ClaimDueDomains": "for all tenants", "CountRecipient": "across all tenants", "ClaimMessages": "for all tenants",
 	"RenewLeases": "by owner", "ReleaseMessages": "by owner", "SigningKey": "by selector", "PublicKey": "by selector",
 	"InsertKey": "selectors are unique to all", "Enqueue": "no row of a tenant",
@@ -287,7 +295,7 @@ var tenantless = map[string]string{
 
 func everyMethodIsListed(w *world) {
 	listed := map[string]bool{}
-	for _, i := range slices.Concat(intrusions, collectionIntrusions) {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions) {
 		listed[i.method] = true
 	}
 	for m := range reflect.TypeFor[otp.Tx]().Methods() {
@@ -316,6 +324,7 @@ func anotherTenant(w *world) {
 			tx.InsertEvent(w.ctx, v.event), tx.SaveCheck(w.ctx, v.check),
 			tx.InsertTemplate(w.ctx, v.template),
 			tx.PutSetting(w.ctx, w.a, "setting", "document"),
+			tx.PutRelay(w.ctx, newRelay(w.a)),
 		} {
 			if err != nil {
 				return err
@@ -327,7 +336,7 @@ func anotherTenant(w *world) {
 	w.must(w.startAttempt("n1", v.attempt))
 	before := w.snapshot(v)
 
-	for _, i := range slices.Concat(intrusions, collectionIntrusions) {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions) {
 		var got error
 		err := w.otp.Update(w.ctx, func(tx otp.Tx) error {
 			got = i.try(w, tx, v)
@@ -363,6 +372,8 @@ func (w *world) snapshot(v victim) (all []any) {
 	add(found, err)
 	s, err := w.Setting(w.ctx, w.a, "setting")
 	add(s, err)
+	r, err := w.Relay(w.ctx, w.a)
+	add(r, err)
 	m, err := w.Messages(w.ctx, w.a, page)
 	add(m, err)
 	at, err := w.Attempts(w.ctx, w.a, v.message.ID)

@@ -84,6 +84,76 @@ func tenantsOf(w *world) {
 	}
 }
 
+func changedTenant(w *world) {
+	t, err := w.Tenant(w.ctx, w.a)
+	w.must(err)
+	want := t
+	want.Name, want.Type, want.UpdatedAt = "Neu ü", sender.Production, start.Add(time.Hour)
+	written := want
+	written.Geography, written.Organization, written.CreatedAt = "elsewhere", sender.NewID(), start.Add(time.Hour) // not written
+	w.do(func(tx sender.Tx) error { return tx.UpdateTenant(w.ctx, written) })
+	got, err := w.Tenant(w.ctx, w.a)
+	w.must(err)
+	w.same("changed", got, want)
+	written.ID = sender.NewID()
+	w.kind("unknown", w.Update(w.ctx, func(tx sender.Tx) error { return tx.UpdateTenant(w.ctx, written) }), sender.NotFound)
+}
+
+func deletedTenant(w *world) {
+	c := sender.Credential{ID: sender.NewID(), Kind: sender.APIKey, Tenant: w.a, CreatedAt: start}
+	other := sender.Credential{ID: sender.NewID(), Kind: sender.APIKey, Tenant: w.b, CreatedAt: start}
+	e := sender.Event{ID: sender.NewID(), Tenant: w.a, At: start, Type: sender.EventTenantDeleted}
+	w.do(func(tx sender.Tx) error {
+		for _, err := range []error{
+			tx.InsertCredential(w.ctx, c), tx.InsertCredential(w.ctx, other), tx.PutSetting(w.ctx, w.a, "n", "one"), tx.PutSetting(w.ctx, w.b, "n", "two"),
+			tx.InsertEvent(w.ctx, e),
+		} {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	remove := func() error {
+		return w.Update(w.ctx, func(tx sender.Tx) error { return tx.DeleteTenant(w.ctx, w.a) })
+	}
+	w.must(remove())
+	w.kind("deleted twice", remove(), sender.NotFound)
+	_, err := w.Tenant(w.ctx, w.a)
+	w.kind("the tenant", err, sender.NotFound)
+	_, err = w.Credential(w.ctx, c.ID)
+	w.kind("its credential", err, sender.NotFound)
+	_, err = w.Setting(w.ctx, w.a, "n")
+	w.kind("its setting", err, sender.NotFound)
+	events, err := w.Events(w.ctx, w.a, sender.Page{})
+	w.must(err)
+	w.same("its events", len(events), 1)
+	_, err = w.Credential(w.ctx, other.ID)
+	w.kind("the other's credential", err, "")
+	got, err := w.Setting(w.ctx, w.b, "n")
+	w.must(err)
+	w.same("the other's setting", got, "two")
+}
+
+func belongings(w *world) {
+	count := func(tenant sender.ID) (b sender.Belongings) {
+		w.do(func(tx sender.Tx) (err error) { b, err = tx.Belongings(w.ctx, tenant); return err })
+		return b
+	}
+	w.same("of nothing", count(w.a), sender.Belongings{})
+	w.domain(w.a, "example.org")
+	w.domain(w.a, "example.net")
+	w.template(w.a, "", "pairing", "en")
+	u := newUser(w.a, "anna")
+	w.must(w.insert(newApplication(w.a, "Application"), u))
+	w.do(func(tx sender.Tx) error { return tx.InsertAddress(w.ctx, newAddress(w.a, "example.org", "noreply")) })
+	w.message(newMessage(w.a, start))
+	w.message(newMessage(w.a, start.Add(time.Hour)))
+	w.claim("n1", start, 1)
+	w.same("of all", count(w.a), sender.Belongings{Domains: 2, Addresses: 1, Templates: 1, Applications: 1, Users: 1, Messages: 2})
+	w.same("of another", count(w.b), sender.Belongings{})
+}
+
 func credentials(w *world) {
 	c := sender.Credential{
 		ID: sender.NewID(), Kind: sender.OAuthClient, Name: "worker", Tenant: w.a,

@@ -20,6 +20,8 @@ CREATE TABLE templates (
     type           TEXT    NOT NULL,
     locale         TEXT    NOT NULL,
     spelling       TEXT    NOT NULL,
+    variant        TEXT    NOT NULL, -- in lower case, as Go makes it; empty: none
+    variant_spelled TEXT   NOT NULL,
     author         TEXT    NOT NULL,
     reply_to       TEXT    NOT NULL,
     subject        TEXT    NOT NULL,
@@ -30,7 +32,7 @@ CREATE TABLE templates (
     created_at     BIGINT  NOT NULL,
     updated_at     BIGINT  NOT NULL,
     PRIMARY KEY (tenant_id, id),
-    UNIQUE (tenant_id, application_id, type, locale)
+    UNIQUE (tenant_id, application_id, type, locale, variant)
 );
 
 -- name_key is the name in lower case, as Go makes it: the engines differ in what
