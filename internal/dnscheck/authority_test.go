@@ -37,17 +37,19 @@ func newGlobe(t testing.TB, n int, zones ...string) *globe {
 		fmt.Fprintf(&delegation, "example.org. NS ns%d.example.net.\n", i+1)
 		fmt.Fprintf(&hosts, "ns%d.example.net. A 192.0.2.%d\n", i+1, 11+i)
 	}
-	root := ". SOA a.root. x.root. 1 2 3 4 60\n"
+	var root strings.Builder
+	root.WriteString(". SOA a.root. x.root. 1 2 3 4 60\n")
 	for _, tld := range []string{"org", "net", "test", "example"} {
-		root += tld + ". NS ns.nic.test.\n"
+		root.WriteString(tld + ". NS ns.nic.test.\n")
 	}
-	root += "ns.nic.test. A 192.0.2.2\n"
-	w.network["192.0.2.1:53"] = dnstest.New(t, root, dnstest.Authority())
-	top := "ns.nic.test. A 192.0.2.2\n"
+	root.WriteString("ns.nic.test. A 192.0.2.2\n")
+	w.network["192.0.2.1:53"] = dnstest.New(t, root.String(), dnstest.Authority())
+	var top strings.Builder
+	top.WriteString("ns.nic.test. A 192.0.2.2\n")
 	for _, tld := range []string{"org", "net", "test", "example"} {
-		top += tld + ". SOA ns.nic.test. x.nic.test. 1 2 3 4 60\n" + tld + ". NS ns.nic.test.\n"
+		top.WriteString(tld + ". SOA ns.nic.test. x.nic.test. 1 2 3 4 60\n" + tld + ". NS ns.nic.test.\n")
 	}
-	w.top = dnstest.New(t, top+delegation.String()+hosts.String(), dnstest.Authority())
+	w.top = dnstest.New(t, top.String()+delegation.String()+hosts.String(), dnstest.Authority())
 	w.network["192.0.2.2:53"] = w.top
 	for i, zone := range zones {
 		s := dnstest.New(t, fmt.Sprintf("example.org. 3600 SOA ns1.example.net. h.example.org. %d 3600 600 86400 300\n%s%s", 1+i, delegation.String(), zone), dnstest.Authority())

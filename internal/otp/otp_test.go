@@ -585,9 +585,9 @@ func TestAuditLogTellsTheStoryWithoutCodesOrAddresses(t *testing.T) {
 		es, err := h.sender.Events(h.Context(), operator, h.tenant.ID, sender.Page{})
 		h.must(err)
 		var story []string
-		all := ""
+		var all strings.Builder
 		for _, e := range es {
-			all += fmt.Sprintf("%+v\n", e)
+			all.WriteString(fmt.Sprintf("%+v\n", e))
 			if strings.HasPrefix(string(e.Type), "pairing.") || strings.HasPrefix(string(e.Type), "device.") || strings.HasPrefix(string(e.Type), "authentication.") {
 				story = append(story, string(e.Type))
 			}
@@ -597,7 +597,7 @@ func TestAuditLogTellsTheStoryWithoutCodesOrAddresses(t *testing.T) {
 			h.Errorf("story %v, want %v", story, want)
 		}
 		for _, secret := range []string{code, second, mailbox, strings.ToLower(mailbox)} {
-			if strings.Contains(all, secret) || strings.Contains(h.logged.String(), secret) {
+			if strings.Contains(all.String(), secret) || strings.Contains(h.logged.String(), secret) {
 				h.Errorf("%q is in the audit log or the process log", secret)
 			}
 		}

@@ -83,6 +83,16 @@ func (d Domain) Proven() bool {
 // ProofLost reports whether it was proven once and is no more.
 func (d Domain) ProofLost() bool { return !d.ProvenAt.IsZero() && !d.Proven() }
 
+// lostAt returns when the last of its proofs was lost; zero if none ever was.
+func (d Domain) lostAt() (at time.Time) {
+	for _, f := range d.Facets {
+		if f.Proves() && f.Status == Lapsed && f.Since.After(at) {
+			at = f.Since
+		}
+	}
+	return at
+}
+
 // newFacets returns the pending facets of a domain with these regions.
 func newFacets(regions []RegionTokens, now time.Time) []Facet {
 	fs := make([]Facet, 0, 2*len(regions)+2)

@@ -276,7 +276,7 @@ func TestSendersHaveLimits(t *testing.T) {
 		if got := kindAndField(create("a@y.victim.example")); made != 200 || got != "too-soon emailAddress" {
 			t.Errorf("%d mails to one organization in a day, then %s", made, got)
 		}
-		for i := 0; i < 300; i++ {
+		for i := range 300 {
 			if err := create(fmt.Sprintf("a@b%d.example", i)); err != nil {
 				t.Fatal(i, err)
 			}

@@ -25,7 +25,7 @@ func (s *Service) standing(a Address, d *Domain) Standing {
 		st.Worth = Verified
 	case d != nil && d.Proven() && (a.ByDomain || a.Status.Holds()):
 		st.Worth, st.ThroughIt = Verified, true
-	case d != nil && d.ProofLost(): // as if it was never confirmed, and not its failure
+	case d != nil && d.ProofLost() && a.Code.SentAt.Before(d.lostAt()): // it needed no code while the domain was proven
 	case a.Code.Bounced || !a.Code.ExpiresAt.IsZero() && !s.now().Before(a.Code.ExpiresAt):
 		st.Worth = Failed
 	}

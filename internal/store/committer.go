@@ -67,6 +67,9 @@ type outcome struct {
 // that is taken, a limit that is reached) may be of the same batch, and must not be
 // told to anybody before others can see it.
 func (c *committer) update(ctx context.Context, do func(context.Context, *sql.Tx) ([]sender.Task, error)) error {
+	if err := ctx.Err(); err != nil { // a turn that is there at once would be taken all the same
+		return err
+	}
 	w := &write{lent: make(chan loan, 1), returned: make(chan outcome, 1), done: make(chan error, 1)}
 	if err := c.join(w); err != nil {
 		return err

@@ -502,12 +502,12 @@ func TestMailFromDomainIsSetAndCleared(t *testing.T) {
 	if r.String("mailFrom.domain") != "Bounce.mail.example.org" || r.String("mailFrom.onFailure") != "reject" {
 		t.Errorf("set: %s", r.Body)
 	}
-	var purposes string
+	var purposes strings.Builder
 	for i := range 40 {
-		purposes += " " + r.String(fmt.Sprintf("records.%d.purpose", i))
+		purposes.WriteString(" " + r.String(fmt.Sprintf("records.%d.purpose", i)))
 	}
-	if !strings.Contains(purposes, "mail-from-mx") || !strings.Contains(purposes, "mail-from-spf") || strings.Contains(purposes, " spf") {
-		t.Errorf("records: %s", purposes)
+	if !strings.Contains(purposes.String(), "mail-from-mx") || !strings.Contains(purposes.String(), "mail-from-spf") || strings.Contains(purposes.String(), " spf") {
+		t.Errorf("records: %s", purposes.String())
 	}
 	h.call(h.admin, "DELETE", path+"/mail-from", "").Want(204)
 	h.call(h.admin, "DELETE", path+"/mail-from", "").Want(404)

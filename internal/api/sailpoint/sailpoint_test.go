@@ -220,6 +220,10 @@ func TestAddressesGoThroughTheirStates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A code that was sent since the proof was lost is one that it needs.
+	if got := standing(h.call("POST", addresses, createAddress(email)).Want(201)); got != "PENDING false" {
+		t.Errorf("created again: %s", got)
+	}
 	for name, broken := range map[string]func(){
 		"the code ran out": func() { expire(false, time.Now().Add(-time.Minute)) },
 		"the mail bounced": func() { expire(true, time.Now().Add(time.Hour)) },
