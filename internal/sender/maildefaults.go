@@ -2,9 +2,8 @@ package sender
 
 import (
 	"context"
+	"encoding/json"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/postseal/postseal/internal/template"
 )
