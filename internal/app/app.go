@@ -262,6 +262,8 @@ func (a *App) engine() (err error) {
 		},
 		Periodic: []jobs.Periodic{
 			{Name: "recheck", Every: a.cfg.Verify.Sweep, Run: a.recheck},
+			{Name: "leftovers", Every: time.Minute, Run: a.leftovers},
+			{Name: "forget-evidence", Every: time.Hour, Run: a.Service.ForgetEvidence},
 			{Name: "forget-codes", Every: 10 * time.Minute, Run: a.OTP.Forget},
 		},
 	})
@@ -276,6 +278,18 @@ func (a *App) recheck(ctx context.Context) error {
 	const batch = 200
 	for ctx.Err() == nil {
 		n, err := a.Service.RecheckDue(ctx, batch)
+		if err != nil || n < batch {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftovers looks for the records of all deleted domains that are due now.
+func (a *App) leftovers(ctx context.Context) error {
+	const batch = 50
+	for ctx.Err() == nil {
+		n, err := a.Service.WatchLeftovers(ctx, batch)
 		if err != nil || n < batch {
 			return err
 		}

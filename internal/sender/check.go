@@ -236,6 +236,11 @@ func (s *Service) keepFindings(ctx context.Context, tx Tx, d Domain, findings []
 	if slices.EqualFunc(old, findings, sameVerdict) {
 		return true, nil
 	}
+	if entries := changes(old, findings, d, now); len(entries) > 0 {
+		if err := tx.AddTimeline(ctx, d.Tenant, d.ID, entries, timelineKeep); err != nil {
+			return false, err
+		}
+	}
 	return false, tx.SaveCheck(ctx, Check{Tenant: d.Tenant, Domain: d.ID, At: now, Findings: append(kept, findings...)})
 }
 

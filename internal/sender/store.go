@@ -38,6 +38,10 @@ type Reader interface {
 	CountDomains(ctx context.Context, tenant ID, most int) (int, error)
 	// LastCheck returns the newest findings of a domain; NotFound before the first.
 	LastCheck(ctx context.Context, tenant, domain ID) (Check, error)
+	// Timeline lists a domain's entries, unlike other lists the newest first: After
+	// means before in time.
+	Timeline(ctx context.Context, tenant, domain ID, page Page) ([]TimelineEntry, error)
+	Tombstones(ctx context.Context, tenant ID, page Page) ([]Tombstone, error)
 
 	Address(ctx context.Context, tenant, id ID) (Address, error)
 	AddressByMailbox(ctx context.Context, tenant ID, canonical string) (Address, error)
@@ -99,9 +103,23 @@ type Tx interface {
 	// UpdateDomain writes tokens, facets, times and the next check of a domain
 	// whose Version is still the one read, and raises it; Conflict otherwise.
 	UpdateDomain(ctx context.Context, d Domain) error
+	// DeleteDomain takes its checks and its time line along.
 	DeleteDomain(ctx context.Context, tenant, id ID) error
 	// SaveCheck replaces the domain's last findings.
 	SaveCheck(ctx context.Context, c Check) error
+	// AddTimeline adds entries to a domain's time line, of which the newest so many
+	// are kept.
+	AddTimeline(ctx context.Context, tenant, domain ID, entries []TimelineEntry, keep int) error
+	// ForgetTimeline removes up to limit entries, of any domain, from before that
+	// time, and returns how many.
+	ForgetTimeline(ctx context.Context, before time.Time, limit int) (int, error)
+	// InsertTombstone also removes all but the newest so many of the tenant's.
+	InsertTombstone(ctx context.Context, x Tombstone, keep int) error
+	// UpdateTombstone writes the records and the times of checks.
+	UpdateTombstone(ctx context.Context, x Tombstone) error
+	DeleteTombstone(ctx context.Context, tenant, id ID) error
+	// ClaimDueTombstones is ClaimDueDomains for tombstones, in no order.
+	ClaimDueTombstones(ctx context.Context, now, until time.Time, limit int) ([]Tombstone, error)
 	// ClaimDueDomains returns domains whose next check is due, of any tenant, the
 	// longest due first, and puts their next check off until then, so that no
 	// other node takes them meanwhile.

@@ -233,6 +233,26 @@ type Tenant struct {
 	UpdatedAt      int64
 }
 
+type Timeline struct {
+	TenantID string
+	DomainID string
+	ID       string
+	At       int64
+	Entry    string
+}
+
+type Tombstone struct {
+	TenantID    string
+	ID          string
+	DomainID    string
+	Name        string
+	Spelling    string
+	Records     string
+	DeletedAt   int64
+	CheckedAt   int64
+	NextCheckAt int64
+}
+
 type User struct {
 	TenantID    string
 	ID          string

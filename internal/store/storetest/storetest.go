@@ -45,6 +45,8 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"DomainUpdateNeedsTheVersionRead", domainVersions},
 		{"DomainsAreListedInPagesAndCounted", domainPages},
 		{"LastCheckIsReplacedAndGoesWithTheDomain", lastChecks},
+		{"TimelineKeepsTheNewestAndGoesWithTheDomain", timelines},
+		{"TombstonesAreKeptAndClaimedOnce", tombstones},
 		{"DeletedDomainLeavesTombstonesOfItsKeys", deletedDomain},
 		{"DueDomainsAreClaimedOnce", dueDomains},
 		{"AddressesAreKept", addresses},
