@@ -145,11 +145,19 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if err != nil {
 		return a, err
 	}
+	zones, err := c.canaries()
+	if err != nil {
+		return a, err
+	}
+	canary, err := dnscheck.NewCanary(checker, zones...)
+	if err != nil {
+		return a, err
+	}
 	settings := c.settings()
 	if x.fastClock {
 		settings = fastClock(settings)
 	}
-	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Provider: provider, Settings: settings, Log: log}); err != nil {
+	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Canary: canary, Provider: provider, Settings: settings, Log: log}); err != nil {
 		return a, err
 	}
 	if a.OTP, err = otp.New(ctx, otp.Config{Store: a.store.OTP(), Sender: a.Service, Settings: c.otpSettings(), Log: log}); err != nil {

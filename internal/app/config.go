@@ -139,6 +139,12 @@ type VerifyConfig struct {
 	LapsingEvery time.Duration `koanf:"lapsing_every"`
 	UnknownEvery time.Duration `koanf:"unknown_every"`
 	Sweep        time.Duration `koanf:"sweep"` // how often due domains are looked for
+	// Canary are zones that certainly exist: while none of them can be seen, the network
+	// is sick and no proof is lost. Default: the service domain, and the registrable
+	// domain that it is below.
+	Canary    []string `koanf:"canary"`
+	MassGuard float64  `koanf:"mass_guard"` // per cent of a sweep; 0: none
+	MassLeast int      `koanf:"mass_least"` // domains of a sweep
 }
 
 // CodeConfig are the settings of verification codes.
@@ -238,6 +244,7 @@ func DefaultConfig() Config {
 			Grace: s.Verify.Grace, LossChecks: s.Verify.LossChecks, Freshness: s.Verify.Freshness, Quorum: 2, KeepTokens: s.Verify.KeepTokens,
 			PendingEvery: s.Verify.PendingEvery, ActiveEvery: s.Verify.VerifiedEvery, LapsingEvery: s.Verify.LapsingEvery,
 			UnknownEvery: s.Verify.UnknownEvery, Sweep: 5 * time.Second,
+			MassGuard: s.Verify.MassGuard, MassLeast: s.Verify.MassLeast,
 		},
 		Code: CodeConfig{
 			Life: s.Code.Life, Tries: s.Code.Tries, ResendAfter: s.Code.ResendAfter, ResendPerDay: s.Code.ResendPerDay, PerRecipient: s.Code.PerRecipient,
@@ -453,7 +460,14 @@ func (c Config) problems() []error {
 	if c.Verify.Sweep > 0 && c.Verify.Sweep < time.Second {
 		add("verify.sweep is %s: one second is the least", c.Verify.Sweep)
 	}
+	if _, err := c.canaries(); err != nil {
+		add("verify.canary: %w", err)
+	}
+	if g := c.Verify.MassGuard; g < 0 || g > 100 {
+		add("verify.mass_guard is %g: it must be a percentage; 0 is none", g)
+	}
 	for key, n := range map[string]int{
+		"verify.mass_least":  c.Verify.MassLeast,
 		"verify.loss_checks": c.Verify.LossChecks, "verify.quorum": c.Verify.Quorum, "code.tries": c.Code.Tries,
 		"code.resend_per_day": c.Code.ResendPerDay, "code.per_recipient": c.Code.PerRecipient, "send.workers": c.Send.Workers, "send.queue_limit": c.Send.QueueLimit,
 		"otp.tries": c.OTP.Tries, "otp.wrong_per_day": c.OTP.WrongPerDay, "otp.per_user": c.OTP.PerUser, "otp.per_recipient": c.OTP.PerRecipient,
@@ -517,6 +531,7 @@ func (c Config) settings() sender.Settings {
 	v := &s.Verify
 	v.Grace, v.LossChecks, v.Freshness, v.KeepTokens = c.Verify.Grace, c.Verify.LossChecks, c.Verify.Freshness, c.Verify.KeepTokens
 	v.PendingEvery, v.VerifiedEvery, v.LapsingEvery, v.UnknownEvery = c.Verify.PendingEvery, c.Verify.ActiveEvery, c.Verify.LapsingEvery, c.Verify.UnknownEvery
+	v.MassGuard, v.MassLeast = c.Verify.MassGuard, c.Verify.MassLeast
 	s.Code.Life, s.Code.Tries, s.Code.ResendAfter = c.Code.Life, c.Code.Tries, c.Code.ResendAfter
 	s.Code.ResendPerDay, s.Code.PerRecipient = c.Code.ResendPerDay, c.Code.PerRecipient
 	s.Send.Workers, s.Send.Life, s.Send.FirstRetry, s.Send.LastRetry = c.Send.Workers, c.Send.Life, c.Send.FirstRetry, c.Send.LastRetry
@@ -529,6 +544,26 @@ func (c Config) settings() sender.Settings {
 
 func (c Config) otpSettings() otp.Settings {
 	return otp.Settings{SessionLife: c.OTP.SessionLife, Tries: c.OTP.Tries, WrongPerDay: c.OTP.WrongPerDay, PerUser: c.OTP.PerUser, Keep: c.OTP.Keep}
+}
+
+// canaries are the zones of verify.canary, or those that need nobody but ourselves.
+func (c Config) canaries() (zones []dnscheck.Name, err error) {
+	for _, text := range c.Verify.Canary {
+		zone, err := dnscheck.ParseDomain(text)
+		if err != nil {
+			return nil, err
+		}
+		zones = append(zones, zone)
+	}
+	service, err := dnscheck.ParseDomain(c.Service.Domain)
+	if len(zones) > 0 || err != nil {
+		return zones, nil // what is wrong with the service domain is told elsewhere
+	}
+	zones = append(zones, service)
+	if org := service.Registrable(); !org.IsZero() && org != service {
+		zones = append(zones, org)
+	}
+	return zones, nil
 }
 
 // builtinSenders are in the form that the core compares.

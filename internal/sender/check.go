@@ -86,7 +86,11 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 			want = append(want, r)
 		}
 	}
+	began := time.Now()
 	findings := s.checker.Check(ctx, d.Name, want)
+	if !asked {
+		findings = s.doubt(ctx, d, findings, began)
+	}
 	if ctx.Err() != nil {
 		return d, ctx.Err()
 	}
@@ -122,6 +126,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			if seen[i] = Observe(own, byClient); len(own) == 0 {
 				continue
 			}
+			seen[i].Held = s.mass.holds(f, now)
 			var move *Move
 			d.Facets[i], move = Next(f, seen[i], now, s.settings.Verify)
 			moved = moved || d.Facets[i].Status != f.Status

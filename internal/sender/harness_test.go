@@ -66,7 +66,12 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 		t.Fatal(err)
 	}
 	h.checks = &lagging{Checker: checker}
+	h.dns.Add(serviceZone)
 	service, err := dnscheck.ParseDomain("mail.postseal.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	canary, err := dnscheck.NewCanary(checker, service)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +93,7 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 	for _, c := range change {
 		c(&settings)
 	}
-	h.config = sender.Config{Store: h.store, Checker: h.checks, Provider: h.way, Settings: settings, Log: log}
+	h.config = sender.Config{Store: h.store, Checker: h.checks, Canary: canary, Provider: h.way, Settings: settings, Log: log}
 	h.Service = h.node()
 	h.stop = h.dispatch(h.Service)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -332,9 +337,11 @@ func (w *way) take(d ...time.Duration) {
 	w.takes = d
 }
 
+const serviceZone = `mail.postseal.test. IN SOA ns1.mail.postseal.test. x.mail.postseal.test. 1 1 1 1 60
+_spf.mail.postseal.test. IN TXT "v=spf1 ip4:192.0.2.9 -all"`
+
 // publish puts records of these purposes into the DNS.
 func (h *harness) publish(d sender.Domain, purposes ...dnscheck.Purpose) {
-	h.dns.Add("mail.postseal.test. IN SOA ns1.mail.postseal.test. x.mail.postseal.test. 1 1 1 1 60", `_spf.mail.postseal.test. IN TXT "v=spf1 ip4:192.0.2.9 -all"`)
 	for _, r := range h.Records(d) {
 		if slices.Contains(purposes, r.Purpose) {
 			value := `"` + r.Value + `"`
