@@ -50,6 +50,7 @@ type Config struct {
 	DNS      DNSConfig      `koanf:"dns"`
 	Names    builtin.Names  `koanf:"names"` // templates of the records that owners publish
 	Verify   VerifyConfig   `koanf:"verify"`
+	Domains  DomainsConfig  `koanf:"domains"`
 	Code     CodeConfig     `koanf:"code"`
 	Send     SendConfig     `koanf:"send"`
 	OTP      OTPConfig      `koanf:"otp"`
@@ -145,6 +146,13 @@ type VerifyConfig struct {
 	Canary    []string `koanf:"canary"`
 	MassGuard float64  `koanf:"mass_guard"` // per cent of a sweep; 0: none
 	MassLeast int      `koanf:"mass_least"` // domains of a sweep
+}
+
+// DomainsConfig says who may prove a name that another tenant has proven.
+type DomainsConfig struct {
+	Claims        string        `koanf:"claims"`         // shared, or exclusive: the first one proven holds it
+	ClaimCooldown time.Duration `koanf:"claim_cooldown"` // from a claim to its end, for the holder to object
+	ClaimQuiet    time.Duration `koanf:"claim_quiet"`    // a holder that sent mail in this time keeps the name
 }
 
 // CodeConfig are the settings of verification codes.
@@ -246,6 +254,7 @@ func DefaultConfig() Config {
 			UnknownEvery: s.Verify.UnknownEvery, Sweep: 5 * time.Second,
 			MassGuard: s.Verify.MassGuard, MassLeast: s.Verify.MassLeast,
 		},
+		Domains: DomainsConfig{Claims: string(s.Claims.Policy), ClaimCooldown: s.Claims.Cooldown, ClaimQuiet: s.Claims.Quiet},
 		Code: CodeConfig{
 			Life: s.Code.Life, Tries: s.Code.Tries, ResendAfter: s.Code.ResendAfter, ResendPerDay: s.Code.ResendPerDay, PerRecipient: s.Code.PerRecipient,
 		},
@@ -449,7 +458,7 @@ func (c Config) problems() []error {
 	for key, d := range map[string]time.Duration{
 		"verify.grace": c.Verify.Grace, "verify.keep_tokens": c.Verify.KeepTokens, "verify.pending_every": c.Verify.PendingEvery,
 		"verify.active_every": c.Verify.ActiveEvery, "verify.lapsing_every": c.Verify.LapsingEvery, "verify.unknown_every": c.Verify.UnknownEvery,
-		"verify.sweep": c.Verify.Sweep, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
+		"verify.sweep": c.Verify.Sweep, "domains.claim_cooldown": c.Domains.ClaimCooldown, "domains.claim_quiet": c.Domains.ClaimQuiet, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
 		"send.last_retry": c.Send.LastRetry, "send.lease": c.Send.Lease, "dns.timeout": c.DNS.Timeout, "token_ttl": c.TokenTTL,
 		"otp.session_life": c.OTP.SessionLife, "otp.keep": c.OTP.Keep, "sailpoint.token_ttl": c.SailPoint.TokenTTL,
 	} {
@@ -475,6 +484,9 @@ func (c Config) problems() []error {
 		if n < 1 {
 			add("%s is %d: it must be at least 1", key, n)
 		}
+	}
+	if p := sender.ClaimPolicy(c.Domains.Claims); p != sender.SharedNames && p != sender.ExclusiveNames {
+		add("domains.claims is %q: use shared or exclusive", c.Domains.Claims)
 	}
 	if e := c.SailPoint.Experimental; e != "strict" && e != "off" {
 		add("sailpoint.experimental is %q: use strict or off", e)
@@ -532,6 +544,7 @@ func (c Config) settings() sender.Settings {
 	v.Grace, v.LossChecks, v.Freshness, v.KeepTokens = c.Verify.Grace, c.Verify.LossChecks, c.Verify.Freshness, c.Verify.KeepTokens
 	v.PendingEvery, v.VerifiedEvery, v.LapsingEvery, v.UnknownEvery = c.Verify.PendingEvery, c.Verify.ActiveEvery, c.Verify.LapsingEvery, c.Verify.UnknownEvery
 	v.MassGuard, v.MassLeast = c.Verify.MassGuard, c.Verify.MassLeast
+	s.Claims.Policy, s.Claims.Cooldown, s.Claims.Quiet = sender.ClaimPolicy(c.Domains.Claims), c.Domains.ClaimCooldown, c.Domains.ClaimQuiet
 	s.Code.Life, s.Code.Tries, s.Code.ResendAfter = c.Code.Life, c.Code.Tries, c.Code.ResendAfter
 	s.Code.ResendPerDay, s.Code.PerRecipient = c.Code.ResendPerDay, c.Code.PerRecipient
 	s.Send.Workers, s.Send.Life, s.Send.FirstRetry, s.Send.LastRetry = c.Send.Workers, c.Send.Life, c.Send.FirstRetry, c.Send.LastRetry

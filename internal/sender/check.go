@@ -105,7 +105,14 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
 	var moved bool
-	err := s.store.Update(ctx, func(tx Tx) error {
+	holder, sentAt, err := s.holderSent(ctx, asked)
+	if err != nil {
+		return d, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
+		if err := s.lockName(ctx, tx, asked.Name); err != nil {
+			return err
+		}
 		if err := tx.LockDomain(ctx, asked.Tenant, asked.Name); err != nil {
 			return err
 		}
@@ -119,6 +126,10 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			was, is := asked.Facet(f.Purpose, f.Region), d.Facet(f.Purpose, f.Region)
 			return is.Epoch != was.Epoch || !is.Since.Equal(was.Since)
 		})
+		contest, err := s.claim(ctx, tx, d, current, holder, sentAt, now, byClient)
+		if err != nil {
+			return err
+		}
 		seen := make([]Observation, len(d.Facets))
 		moved = false
 		for i, f := range d.Facets {
@@ -127,6 +138,10 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 				continue
 			}
 			seen[i].Held = s.mass.holds(f, now)
+			if contest.bars(f) {
+				d.Facets[i].CheckedAt = now
+				continue
+			}
 			var move *Move
 			d.Facets[i], move = Next(f, seen[i], now, s.settings.Verify)
 			moved = moved || d.Facets[i].Status != f.Status
@@ -136,6 +151,9 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 					return err
 				}
 			}
+		}
+		if err := s.holdName(ctx, tx, d, contest, now); err != nil {
+			return err
 		}
 		known, err := s.keepFindings(ctx, tx, d, current, now)
 		if err != nil {

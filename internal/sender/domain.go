@@ -216,6 +216,9 @@ func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID, 
 	}
 	defer s.changes.Add(1)
 	return s.store.Update(ctx, func(tx Tx) error {
+		if err := s.lockName(ctx, tx, d.Name); err != nil {
+			return err
+		}
 		if err := tx.LockDomain(ctx, tenant, d.Name); err != nil {
 			return err
 		}
@@ -235,6 +238,9 @@ func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID, 
 			}
 		}
 		if d, err = tx.Domain(ctx, tenant, id); err != nil { // as it is now: others may be writing it
+			return err
+		}
+		if err := s.withdraw(ctx, tx, d); err != nil {
 			return err
 		}
 		if err := s.bury(ctx, tx, d); err != nil {

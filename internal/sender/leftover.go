@@ -212,9 +212,15 @@ func (s *Service) watch(ctx context.Context, x Tombstone) error {
 	for i, l := range x.Records {
 		want[i] = l.Record
 	}
+	began := time.Now()
 	findings := s.checker.Check(ctx, x.Name, want)
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if s.canary != nil && slices.ContainsFunc(findings, func(f dnscheck.Finding) bool { return f.Outcome == dnscheck.Missing }) {
+		if s.canary.Sick(ctx, began) != nil { // of a sick network nothing is to be believed
+			return ctx.Err() // it is due again when the lease ends
+		}
 	}
 	now := s.now()
 	if certain := x.see(findings, now); certain && !x.There() {

@@ -26,6 +26,7 @@ type Settings struct {
 	LastLocale template.Locale
 
 	Verify Verify
+	Claims Claims
 	Code   Code
 	Send   Send
 }
@@ -92,7 +93,8 @@ func DefaultSettings() Settings {
 			VerifiedEvery: 24 * time.Hour, LapsingEvery: time.Hour, UnknownEvery: 5 * time.Minute,
 			MassGuard: 5, MassLeast: 20,
 		},
-		Code: Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
+		Claims: Claims{Policy: SharedNames, Fresh: 7 * 24 * time.Hour, Cooldown: 72 * time.Hour, Quiet: 30 * 24 * time.Hour},
+		Code:   Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
 		Send: Send{
 			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16,
 			QueueLimit: 1_000_000, Tick: 2 * time.Second,

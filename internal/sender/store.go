@@ -43,6 +43,15 @@ type Reader interface {
 	Timeline(ctx context.Context, tenant, domain ID, page Page) ([]TimelineEntry, error)
 	Tombstones(ctx context.Context, tenant ID, page Page) ([]Tombstone, error)
 
+	// Hold returns who holds a name, of whatever tenant; NotFound where nobody does.
+	Hold(ctx context.Context, name dnscheck.Name) (Hold, error)
+	// DomainsProven lists domains of that name that were ever proven, of any tenant,
+	// those first that were proven first.
+	DomainsProven(ctx context.Context, name dnscheck.Name, limit int) ([]Domain, error)
+	// LastSent returns when the tenant's newest message since then was accepted that
+	// has an author of this domain or one below it and was not refused; zero: none.
+	LastSent(ctx context.Context, tenant ID, name dnscheck.Name, since time.Time) (time.Time, error)
+
 	Address(ctx context.Context, tenant, id ID) (Address, error)
 	AddressByMailbox(ctx context.Context, tenant ID, canonical string) (Address, error)
 	// Addresses lists those whose addr-spec has exactly this domain.
@@ -85,7 +94,7 @@ type Reader interface {
 type Tx interface {
 	Reader
 
-	// LockTenant and LockDomain make later transactions on the same row wait for
+	// LockTenant and LockDomain (of the empty tenant: of all) make later transactions on the same row wait for
 	// this one, so that counting and then inserting holds under concurrency.
 	LockTenant(ctx context.Context, tenant ID) error
 	LockDomain(ctx context.Context, tenant ID, name dnscheck.Name) error
@@ -124,6 +133,13 @@ type Tx interface {
 	// longest due first, and puts their next check off until then, so that no
 	// other node takes them meanwhile.
 	ClaimDueDomains(ctx context.Context, now, until time.Time, limit int) ([]Domain, error)
+
+	// InsertHold answers Conflict where the name is held.
+	InsertHold(ctx context.Context, h Hold) error
+	// UpdateHold writes all of a hold whose Version is still the one read, and raises
+	// it; DeleteHold removes it. Conflict otherwise.
+	UpdateHold(ctx context.Context, h Hold) error
+	DeleteHold(ctx context.Context, h Hold) error
 
 	// InsertAddress answers Conflict where the tenant has the mailbox already.
 	InsertAddress(ctx context.Context, a Address) error

@@ -50,6 +50,7 @@ type mailFromBody struct {
 
 type findingsBody struct {
 	Domain    domainBody         `json:"domain"`
+	Claim     *claimBody         `json:"claim,omitzero" doc:"Where another registration holds the name: why the domain is not proven though its ownership record is there."`
 	CheckedAt time.Time          `json:"checkedAt,omitzero" doc:"Absent before the first check."`
 	Findings  []dnscheck.Finding `json:"findings" doc:"What was last seen of each record, by whom, and what to do."`
 }
@@ -169,7 +170,11 @@ func (e *edge) domains() {
 		if err != nil {
 			return nil, err
 		}
-		b := findingsBody{Domain: e.domainOf(d), CheckedAt: c.At, Findings: c.Findings}
+		claim, err := e.service.ClaimOf(ctx, p, d)
+		if err != nil {
+			return nil, err
+		}
+		b := findingsBody{Domain: e.domainOf(d), Claim: claimOf(claim), CheckedAt: c.At, Findings: c.Findings}
 		if b.Findings == nil {
 			b.Findings = []dnscheck.Finding{}
 		}

@@ -70,3 +70,16 @@ func leftoverOf(x sender.Tombstone) leftoverBody {
 	}
 	return b
 }
+
+type claimBody struct {
+	State  sender.ClaimStep `json:"state" doc:"begin, waiting, warn, busy, win, taken or stale."`
+	Detail string           `json:"detail" doc:"That the name is held, and what happens next."`
+	Until  time.Time        `json:"until,omitzero" doc:"When the name can pass to this domain at the earliest."`
+}
+
+func claimOf(c *sender.ClaimStatus) *claimBody {
+	if c == nil {
+		return nil
+	}
+	return &claimBody{c.Step, c.Detail, c.Until}
+}

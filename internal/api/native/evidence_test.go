@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postseal/postseal/internal/api/apitest"
 	"github.com/postseal/postseal/internal/dnscheck"
@@ -62,4 +63,29 @@ func TestLeftoversSayWhatToRemove(t *testing.T) {
 	}
 	problem(t, h.call(h.Token(h.Tenant("other"), sender.RoleAdmin), "GET", h.base+"/leftovers", ""), 404, "not-found", "")
 	problem(t, h.call(bound, "GET", h.base+"/leftovers", ""), 403, "denied", "")
+}
+
+func TestHeldNameIsToldToWhoeverShowsTheRecord(t *testing.T) {
+	h := newHarness(t, func(s *sender.Settings) { s.Claims.Policy = sender.ExclusiveNames })
+	first := h.Tenant("first")
+	h.Proven(first, "mail.example.org")
+	d := h.Domain(h.tenant, "mail.example.org")
+	path := h.base + "/domains/" + string(d.ID) + "/findings?check=true"
+	if r := h.call(h.admin, "GET", path, "").Want(200); r.At("claim") != nil || r.At("domain.proven") != false {
+		t.Errorf("before anything is published: %s", r.Body)
+	}
+	time.Sleep(2 * time.Millisecond) // no result is fresh
+	h.Publish(d, dnscheck.Ownership)
+	h.Publish(d, dnscheck.DKIM)
+	var r apitest.Reply
+	for range 100 {
+		if r = h.call(h.admin, "GET", path, "").Want(200); r.At("claim") != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if r.String("claim.state") != "waiting" || !strings.Contains(r.String("claim.detail"), "held by another registration") || r.String("claim.until") == "" ||
+		r.At("domain.proven") != false || strings.Contains(string(r.Body), string(first.ID)) {
+		t.Errorf("the claim is told as %s", r.Body)
+	}
 }

@@ -115,6 +115,15 @@ type Event struct {
 	Data     string
 }
 
+type Hold struct {
+	Name     string
+	TenantID string
+	DomainID string
+	Since    int64
+	Claim    string
+	Version  int64
+}
+
 type LastCheck struct {
 	TenantID  string
 	DomainID  string

@@ -76,6 +76,13 @@ var intrusions = []intrusion{
 		v.entry.Tenant, v.entry.ID = w.b, sender.NewID()
 		return tx.AddTimeline(w.ctx, w.b, v.domain.ID, []sender.TimelineEntry{v.entry}, 0)
 	}, sender.NotFound},
+	{"LastSent", func(w *world, tx otp.Tx, v victim) error {
+		at, err := tx.LastSent(w.ctx, w.b, v.domain.Name, time.Time{})
+		if !at.IsZero() {
+			w.Error("LastSent tells of another tenant's message")
+		}
+		return err
+	}, ""},
 	{"Tombstones", func(w *world, tx otp.Tx, _ victim) error {
 		l, err := tx.Tombstones(w.ctx, w.b, sender.Page{})
 		return nothing(w, "Tombstones", l, err)
@@ -308,6 +315,8 @@ var tenantless = map[string]string{
 	"RenewLeases": "by owner", "ReleaseMessages": "by owner", "SigningKey": "by selector", "PublicKey": "by selector",
 	"InsertKey": "selectors are unique to all", "Enqueue": "no row of a tenant",
 	"Forget": "for all tenants", "ForgetTimeline": "for all tenants", "ClaimDueTombstones": "for all tenants",
+	"Hold": "names are held in the instance", "DomainsProven": "for all tenants",
+	"InsertHold": "names are held in the instance", "UpdateHold": "by version", "DeleteHold": "by version",
 }
 
 func everyMethodIsListed(w *world) {

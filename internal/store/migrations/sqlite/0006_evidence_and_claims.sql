@@ -30,3 +30,19 @@ CREATE TABLE tombstones (
 );
 
 CREATE INDEX tombstones_due ON tombstones (next_check_at);
+
+-- Who holds a name, where names have one holder. claim is JSON, empty while nobody
+-- claims the name.
+CREATE TABLE holds (
+    name      TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    domain_id TEXT NOT NULL,
+    since     BIGINT NOT NULL,
+    claim     TEXT   NOT NULL,
+    version   BIGINT NOT NULL,
+    FOREIGN KEY (tenant_id, domain_id) REFERENCES domains (tenant_id, id) ON DELETE CASCADE
+);
+
+CREATE INDEX holds_domain ON holds (tenant_id, domain_id);
+
+CREATE INDEX domains_proven ON domains (name, proven_at) WHERE proven_at > 0;
