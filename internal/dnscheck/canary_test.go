@@ -137,3 +137,32 @@ func TestCanaryGoesTheWayOfTheNameServersToo(t *testing.T) {
 		})
 	}
 }
+
+// SPF proves nothing, so one witness is enough; but not one resolver that is alone with
+// what it says while nobody else can be heard.
+func TestOneResolverAloneShowsNoSPF(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		silent int
+		want   Outcome
+	}{{"two of three agree", 1, Match}, {"one alone", 2, Unknown}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newGlobe(t, 3, "", "")
+				for _, s := range w.servers {
+					s.Fail("", "", dnstest.Drop)
+				}
+				for i, r := range w.resolvers {
+					r.Add("example.org. NS ns1.example.net.", "example.org. NS ns2.example.net.", `example.org. TXT "v=spf1 ip4:192.0.2.9 -all"`)
+					if i < c.silent {
+						r.Fail("example.org", "TXT", dnstest.Drop)
+					}
+				}
+				rec := Record{Purpose: SPF, Name: mustName(t, "example.org"), Type: TXT, Value: "v=spf1 ip4:192.0.2.9 -all"}
+				if f := w.checker(t, nil).Check(t.Context(), rec.Name, []Record{rec})[0]; f.Outcome != c.want {
+					t.Errorf("%s %s", f.Outcome, f.Code)
+				}
+			})
+		})
+	}
+}

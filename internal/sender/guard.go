@@ -18,18 +18,44 @@ func (s *Service) doubt(ctx context.Context, d Domain, findings []dnscheck.Findi
 	v, absent := weighed(d, findings)
 	if len(absent) > 0 && s.canary != nil {
 		err := s.canary.Sick(ctx, began)
-		if err != nil && ctx.Err() == nil && !s.sick.Swap(true) {
-			s.log.Error("no canary of verify.canary can be seen: the resolvers or the network are sick, or the canaries are gone; until one is seen no proof is lost", "error", err)
+		if ctx.Err() != nil {
+			return nil
 		}
+		s.tellSickness(err)
 		if err != nil {
 			return slices.DeleteFunc(findings, func(f dnscheck.Finding) bool { return slices.Contains(absent, f.Purpose) })
-		}
-		if s.sick.Swap(false) {
-			s.log.Info("a canary of verify.canary is seen again: absences count")
 		}
 	}
 	s.mass.note(d, v, s.now())
 	return findings
+}
+
+// sickness is since when the canary was not seen, for the log.
+type sickness struct {
+	mu    sync.Mutex
+	since time.Time // zero: it was seen the last time
+	told  bool
+}
+
+// tellSickness logs a sickness once, when it has lasted for two looks at a domain: a few
+// lost packets are none.
+func (s *Service) tellSickness(err error) {
+	s.sick.mu.Lock()
+	defer s.sick.mu.Unlock()
+	now := s.now()
+	switch {
+	case err == nil:
+		if s.sick.told {
+			s.log.Info("a canary of verify.canary is seen again: absences count")
+		}
+		s.sick.since, s.sick.told = time.Time{}, false
+	case s.sick.since.IsZero():
+		s.sick.since = now
+	case !s.sick.told && now.Sub(s.sick.since) >= s.settings.Verify.UnknownEvery:
+		s.sick.told = true
+		s.log.Error("no canary of verify.canary can be seen: the resolvers or the network are sick, or the canaries are gone; until one is seen no proof is lost",
+			"since", s.sick.since, "error", err)
+	}
 }
 
 // sweepVerdict is what a look says about a domain as one of many.

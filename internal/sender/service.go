@@ -24,7 +24,7 @@ type Service struct {
 	log      *slog.Logger
 
 	mass        massGuard
-	sick        atomic.Bool // the canary was not seen the last time
+	sick        sickness
 	serviceName dnscheck.Name
 	codeKey     []byte // keys the hashes of verification codes and recipients
 	owner       string // names this process in leases
