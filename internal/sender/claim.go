@@ -12,6 +12,7 @@ import (
 type Claims struct {
 	Policy   ClaimPolicy
 	Fresh    time.Duration // a claim begins so soon after its token was made, or never
+	Patience time.Duration // a claimant's record must have been gone for so long, twice seen, to end a claim
 	Cooldown time.Duration // in which the holder can object
 	Quiet    time.Duration // for so long the holder must not have sent mail
 }
@@ -43,6 +44,7 @@ type Claim struct {
 	Domain ID        `json:"domain"`
 	At     time.Time `json:"at"`
 	Warned bool      `json:"warned,omitzero"` // the half-time warning is out
+	GoneAt time.Time `json:"goneAt,omitzero"` // when the ownership record was first not there; zero: it is
 	SentAt time.Time `json:"sentAt,omitzero"` // the holder's newest mail when last looked, once the cool-down was over
 }
 
@@ -59,7 +61,9 @@ const (
 	ClaimWait  ClaimStep = "waiting" // the cool-down is not over
 	ClaimWarn  ClaimStep = "warn"    // half of it is, and the holder is to be told again
 	ClaimBusy  ClaimStep = "busy"    // the holder has sent mail of late
-	ClaimEnd   ClaimStep = "end"     // the ownership record is gone
+	ClaimGone  ClaimStep = "gone"    // the ownership record is not there, for the first time
+	ClaimBack  ClaimStep = "back"    // it is there again
+	ClaimEnd   ClaimStep = "end"     // it is gone for good
 	ClaimWin   ClaimStep = "win"     // the name goes to the claimant
 )
 
@@ -77,8 +81,9 @@ type Contest struct {
 // pure.
 //
 //	held by another, no claim of ours   ownership seen, token fresh    begin, unless another claims it
-//	our claim                           ownership gone, background     end
+//	our claim                           ownership gone, background     gone; later end
 //	                                    unknown, or asked for          waiting
+//	                                    there again                    back
 //	                                    half of the cool-down over     warn, once
 //	                                    cool-down not over             waiting
 //	                                    holder sent mail of late       busy
@@ -101,10 +106,14 @@ func DecideClaim(c Contest, now time.Time, s Claims) ClaimStep {
 	}
 	absent := c.Seen == dnscheck.Missing || c.Seen == dnscheck.Mismatch
 	switch gone := now.Sub(claim.At); {
-	case absent && !c.Asked:
+	case absent && !c.Asked && claim.GoneAt.IsZero():
+		return ClaimGone
+	case absent && !c.Asked && now.Sub(claim.GoneAt) >= s.Patience:
 		return ClaimEnd
 	case c.Seen != dnscheck.Match:
 		return ClaimWait
+	case !claim.GoneAt.IsZero():
+		return ClaimBack
 	case gone >= s.Cooldown/2 && !claim.Warned:
 		return ClaimWarn
 	case gone < s.Cooldown:
@@ -269,6 +278,12 @@ func (s *Service) step(ctx context.Context, tx Tx, d Domain, c contest, now time
 			return err
 		}
 		return tell(EventClaimWarning, h.Tenant, h.Domain, "stage", "start", "until", until)
+	case ClaimGone:
+		h.Claim.GoneAt = now
+		return s.swap(ctx, tx, h)
+	case ClaimBack:
+		h.Claim.GoneAt = time.Time{}
+		return s.swap(ctx, tx, h)
 	case ClaimWarn:
 		h.Claim.Warned = true
 		if err := s.swap(ctx, tx, h); err != nil {

@@ -29,6 +29,11 @@ func TestDecideClaim(t *testing.T) {
 		}
 		return h
 	}
+	gone := func(at time.Time) *sender.Hold {
+		h := held("d", ago(72*hour), true)
+		h.Claim.GoneAt = at
+		return h
+	}
 	const match, missing, mismatch, unknown = dnscheck.Match, dnscheck.Missing, dnscheck.Mismatch, dnscheck.Unknown
 	for _, c := range []struct {
 		name string
@@ -61,8 +66,12 @@ func TestDecideClaim(t *testing.T) {
 		{"token old by now", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: match, TokenAt: ago(9 * day)}, sender.ClaimWin},
 		{"holder sends", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: match, SentAt: ago(29 * day)}, sender.ClaimBusy},
 		{"holder was quiet", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: match, SentAt: ago(30 * day)}, sender.ClaimWin},
-		{"gone", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: missing}, sender.ClaimEnd},
-		{"changed", sender.Contest{Hold: held("d", ago(hour), false), Seen: mismatch}, sender.ClaimEnd},
+		{"gone", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: missing}, sender.ClaimGone},
+		{"changed", sender.Contest{Hold: held("d", ago(hour), false), Seen: mismatch}, sender.ClaimGone},
+		{"gone for a while", sender.Contest{Hold: gone(ago(5 * hour)), Seen: missing}, sender.ClaimWait},
+		{"gone for good", sender.Contest{Hold: gone(ago(6 * hour)), Seen: missing}, sender.ClaimEnd},
+		{"gone for good, a client asked", sender.Contest{Hold: gone(ago(6 * hour)), Seen: missing, Asked: true}, sender.ClaimWait},
+		{"back", sender.Contest{Hold: gone(ago(6 * hour)), Seen: match}, sender.ClaimBack},
 		{"gone, a client asked", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: missing, Asked: true}, sender.ClaimWait},
 		{"silence", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: unknown}, sender.ClaimWait},
 		{"silence at half time", sender.Contest{Hold: held("d", ago(36*hour), false), Seen: unknown}, sender.ClaimWait},
@@ -179,7 +188,7 @@ func TestClaimEndsWithItsRecordAndWithItsDomain(t *testing.T) {
 		}
 		second.withdraw(a, dnscheck.Ownership)
 		third.publish(b, dnscheck.Ownership) // it went along: the name is the same
-		time.Sleep(2 * time.Hour)
+		time.Sleep(10 * time.Hour)
 		if c := third.claim(b); second.claim(a).Step != "" || c.Step != sender.ClaimWait {
 			t.Errorf("after the first one's record is gone: %+v, %+v", second.claim(a), c)
 		}

@@ -93,7 +93,7 @@ func DefaultSettings() Settings {
 			VerifiedEvery: 24 * time.Hour, LapsingEvery: time.Hour, UnknownEvery: 5 * time.Minute,
 			MassGuard: 5, MassLeast: 20,
 		},
-		Claims: Claims{Policy: SharedNames, Fresh: 7 * 24 * time.Hour, Cooldown: 72 * time.Hour, Quiet: 30 * 24 * time.Hour},
+		Claims: Claims{Policy: SharedNames, Fresh: 7 * 24 * time.Hour, Patience: 6 * time.Hour, Cooldown: 72 * time.Hour, Quiet: 30 * 24 * time.Hour},
 		Code:   Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
 		Send: Send{
 			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16,
