@@ -72,7 +72,7 @@ func leftoverOf(x sender.Tombstone) leftoverBody {
 }
 
 type claimBody struct {
-	State  sender.ClaimStep `json:"state" doc:"begin, waiting, warn, busy, win, taken or stale."`
+	State  sender.ClaimStep `json:"state" doc:"begin, waiting, warn, gone, back, busy, win, taken or stale."`
 	Detail string           `json:"detail" doc:"That the name is held, and what happens next."`
 	Until  time.Time        `json:"until,omitzero" doc:"When the name can pass to this domain at the earliest."`
 }
