@@ -3,6 +3,7 @@
 #   make build      the binary, bin/postseal
 #   make demo       the whole journey on loopback, in seconds; nothing but Go needed
 #   make test       installs what the tests need, then runs them all: race detector, both databases, real peers
+#   make soak       a month of SOAK=1000 domains over a bad network, on fake time: minutes, without the race detector
 #   make lint       formatting, vet, modernisers, staticcheck, generated code, cross builds
 #   make generate   the query package from its SQL (building sqlc takes minutes)
 #   make bench      benchmarks, as docs/performance.md quotes them
@@ -11,7 +12,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint generate bench clean
+.PHONY: build demo test soak lint generate bench clean
 
 export CGO_ENABLED := 0
 
@@ -31,6 +32,10 @@ test:
 		echo "go test, in $$(dirname $$mod)"; \
 		(cd "$$(dirname $$mod)" && go test -race -shuffle=on -timeout 20m ./... </dev/null); \
 	done
+
+SOAK ?= 1000
+soak:
+	POSTSEAL_TEST_SOAK=$(SOAK) go test -run '^TestSoak$$' -v -count=1 -timeout 60m ./internal/sender </dev/null
 
 lint:
 	@scripts/lint

@@ -149,11 +149,19 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if err != nil {
 		return a, err
 	}
+	zones, err := c.canaries()
+	if err != nil {
+		return a, err
+	}
+	canary, err := dnscheck.NewCanary(checker, zones...)
+	if err != nil {
+		return a, err
+	}
 	settings := c.settings()
 	if x.fastClock {
 		settings = fastClock(settings)
 	}
-	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Provider: provider, Settings: settings, Log: log}); err != nil {
+	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Canary: canary, Provider: provider, Settings: settings, Log: log}); err != nil {
 		return a, err
 	}
 	if a.OTP, err = otp.New(ctx, otp.Config{Store: a.store.OTP(), Sender: a.Service, Settings: c.otpSettings(), Log: log}); err != nil {
@@ -289,6 +297,8 @@ func (a *App) engine() (err error) {
 		},
 		Periodic: []jobs.Periodic{
 			{Name: "recheck", Every: a.cfg.Verify.Sweep, Run: a.recheck},
+			{Name: "leftovers", Every: time.Minute, Run: a.leftovers},
+			{Name: "forget-evidence", Every: time.Hour, Run: a.Service.ForgetEvidence},
 			{Name: "forget-codes", Every: 10 * time.Minute, Run: a.OTP.Forget},
 		},
 	})
@@ -303,6 +313,18 @@ func (a *App) recheck(ctx context.Context) error {
 	const batch = 200
 	for ctx.Err() == nil {
 		n, err := a.Service.RecheckDue(ctx, batch)
+		if err != nil || n < batch {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftovers looks for the records of all deleted domains that are due now.
+func (a *App) leftovers(ctx context.Context) error {
+	const batch = 50
+	for ctx.Err() == nil {
+		n, err := a.Service.WatchLeftovers(ctx, batch)
 		if err != nil || n < batch {
 			return err
 		}

@@ -50,6 +50,7 @@ type Config struct {
 	DNS      DNSConfig      `koanf:"dns"`
 	Names    builtin.Names  `koanf:"names"` // templates of the records that owners publish
 	Verify   VerifyConfig   `koanf:"verify"`
+	Domains  DomainsConfig  `koanf:"domains"`
 	Code     CodeConfig     `koanf:"code"`
 	Send     SendConfig     `koanf:"send"`
 	OTP      OTPConfig      `koanf:"otp"`
@@ -139,6 +140,19 @@ type VerifyConfig struct {
 	LapsingEvery time.Duration `koanf:"lapsing_every"`
 	UnknownEvery time.Duration `koanf:"unknown_every"`
 	Sweep        time.Duration `koanf:"sweep"` // how often due domains are looked for
+	// Canary are zones that certainly exist: while none of them can be seen, the network
+	// is sick and no proof is lost. Default: the service domain, and the registrable
+	// domain that it is below.
+	Canary    []string `koanf:"canary"`
+	MassGuard float64  `koanf:"mass_guard"` // per cent of a sweep; 0: none
+	MassLeast int      `koanf:"mass_least"` // domains of a sweep
+}
+
+// DomainsConfig says who may prove a name that another tenant has proven.
+type DomainsConfig struct {
+	Claims        string        `koanf:"claims"`         // shared, or exclusive: the first one proven holds it
+	ClaimCooldown time.Duration `koanf:"claim_cooldown"` // from a claim to its end, for the holder to object
+	ClaimQuiet    time.Duration `koanf:"claim_quiet"`    // a holder that sent mail in this time keeps the name
 }
 
 // CodeConfig are the settings of verification codes.
@@ -248,7 +262,9 @@ func DefaultConfig() Config {
 			Grace: s.Verify.Grace, LossChecks: s.Verify.LossChecks, Freshness: s.Verify.Freshness, Quorum: 2, KeepTokens: s.Verify.KeepTokens,
 			PendingEvery: s.Verify.PendingEvery, ActiveEvery: s.Verify.VerifiedEvery, LapsingEvery: s.Verify.LapsingEvery,
 			UnknownEvery: s.Verify.UnknownEvery, Sweep: 5 * time.Second,
+			MassGuard: s.Verify.MassGuard, MassLeast: s.Verify.MassLeast,
 		},
+		Domains: DomainsConfig{Claims: string(s.Claims.Policy), ClaimCooldown: s.Claims.Cooldown, ClaimQuiet: s.Claims.Quiet},
 		Code: CodeConfig{
 			Life: s.Code.Life, Tries: s.Code.Tries, ResendAfter: s.Code.ResendAfter, ResendPerDay: s.Code.ResendPerDay, PerRecipient: s.Code.PerRecipient,
 		},
@@ -456,7 +472,7 @@ func (c Config) problems() []error {
 	for key, d := range map[string]time.Duration{
 		"verify.grace": c.Verify.Grace, "verify.keep_tokens": c.Verify.KeepTokens, "verify.pending_every": c.Verify.PendingEvery,
 		"verify.active_every": c.Verify.ActiveEvery, "verify.lapsing_every": c.Verify.LapsingEvery, "verify.unknown_every": c.Verify.UnknownEvery,
-		"verify.sweep": c.Verify.Sweep, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
+		"verify.sweep": c.Verify.Sweep, "domains.claim_cooldown": c.Domains.ClaimCooldown, "domains.claim_quiet": c.Domains.ClaimQuiet, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
 		"send.last_retry": c.Send.LastRetry, "send.lease": c.Send.Lease, "dns.timeout": c.DNS.Timeout, "token_ttl": c.TokenTTL,
 		"otp.session_life": c.OTP.SessionLife, "otp.keep": c.OTP.Keep, "sailpoint.token_ttl": c.SailPoint.TokenTTL,
 	} {
@@ -467,7 +483,14 @@ func (c Config) problems() []error {
 	if c.Verify.Sweep > 0 && c.Verify.Sweep < time.Second {
 		add("verify.sweep is %s: one second is the least", c.Verify.Sweep)
 	}
+	if _, err := c.canaries(); err != nil {
+		add("verify.canary: %w", err)
+	}
+	if g := c.Verify.MassGuard; g < 0 || g > 100 {
+		add("verify.mass_guard is %g: it must be a percentage; 0 is none", g)
+	}
 	for key, n := range map[string]int{
+		"verify.mass_least":  c.Verify.MassLeast,
 		"verify.loss_checks": c.Verify.LossChecks, "verify.quorum": c.Verify.Quorum, "code.tries": c.Code.Tries,
 		"code.resend_per_day": c.Code.ResendPerDay, "code.per_recipient": c.Code.PerRecipient, "send.workers": c.Send.Workers, "send.queue_limit": c.Send.QueueLimit,
 		"send.tenant_relays.workers": c.Send.TenantRelays.Workers,
@@ -476,6 +499,9 @@ func (c Config) problems() []error {
 		if n < 1 {
 			add("%s is %d: it must be at least 1", key, n)
 		}
+	}
+	if p := sender.ClaimPolicy(c.Domains.Claims); p != sender.SharedNames && p != sender.ExclusiveNames {
+		add("domains.claims is %q: use shared or exclusive", c.Domains.Claims)
 	}
 	if e := c.SailPoint.Experimental; e != "strict" && e != "off" {
 		add("sailpoint.experimental is %q: use strict or off", e)
@@ -532,6 +558,8 @@ func (c Config) settings() sender.Settings {
 	v := &s.Verify
 	v.Grace, v.LossChecks, v.Freshness, v.KeepTokens = c.Verify.Grace, c.Verify.LossChecks, c.Verify.Freshness, c.Verify.KeepTokens
 	v.PendingEvery, v.VerifiedEvery, v.LapsingEvery, v.UnknownEvery = c.Verify.PendingEvery, c.Verify.ActiveEvery, c.Verify.LapsingEvery, c.Verify.UnknownEvery
+	v.MassGuard, v.MassLeast = c.Verify.MassGuard, c.Verify.MassLeast
+	s.Claims.Policy, s.Claims.Cooldown, s.Claims.Quiet = sender.ClaimPolicy(c.Domains.Claims), c.Domains.ClaimCooldown, c.Domains.ClaimQuiet
 	s.Code.Life, s.Code.Tries, s.Code.ResendAfter = c.Code.Life, c.Code.Tries, c.Code.ResendAfter
 	s.Code.ResendPerDay, s.Code.PerRecipient = c.Code.ResendPerDay, c.Code.PerRecipient
 	s.Send.Workers, s.Send.Life, s.Send.FirstRetry, s.Send.LastRetry = c.Send.Workers, c.Send.Life, c.Send.FirstRetry, c.Send.LastRetry
@@ -545,6 +573,26 @@ func (c Config) settings() sender.Settings {
 
 func (c Config) otpSettings() otp.Settings {
 	return otp.Settings{SessionLife: c.OTP.SessionLife, Tries: c.OTP.Tries, WrongPerDay: c.OTP.WrongPerDay, PerUser: c.OTP.PerUser, Keep: c.OTP.Keep}
+}
+
+// canaries are the zones of verify.canary, or those that need nobody but ourselves.
+func (c Config) canaries() (zones []dnscheck.Name, err error) {
+	for _, text := range c.Verify.Canary {
+		zone, err := dnscheck.ParseDomain(text)
+		if err != nil {
+			return nil, err
+		}
+		zones = append(zones, zone)
+	}
+	service, err := dnscheck.ParseDomain(c.Service.Domain)
+	if len(zones) > 0 || err != nil {
+		return zones, nil // what is wrong with the service domain is told elsewhere
+	}
+	zones = append(zones, service)
+	if org := service.Registrable(); !org.IsZero() && org != service {
+		zones = append(zones, org)
+	}
+	return zones, nil
 }
 
 // builtinSenders are in the form that the core compares.

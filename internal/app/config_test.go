@@ -76,7 +76,7 @@ default_geography: moon
 func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 	_, err := LoadConfig("", []string{"POSTSEAL_HTTP__LISTN=x", "POSTSEAL_DNS__LISTEN=nowhere"}, []string{
 		"verify.grace=soon", "send.workers=0", "service.domain=*.example.org", "http.public_url=mail.example.org", "log.level=loud",
-		"send.relay.tls=maybe", "service.outbound=here", "debug.listen=192.0.2.1:80", "default_geography=mars", "nonsense",
+		"send.relay.tls=maybe", "domains.claims=mine", "domains.claim_quiet=0s", "service.outbound=here", "debug.listen=192.0.2.1:80", "default_geography=mars", "nonsense",
 		"otp.session_life=0s", "otp.tries=0", "otp.wrong_per_day=-1", "otp.per_user=0", "otp.per_recipient=0", "otp.keep=-1h", "otp.trys=1", `templates.builtin_senders="N" <n@mail.example.org>`,
 		"templates.last_locale=x-", "template.last_locale=en", "pingid.public_names=https://a.example", "pingid.actions_create=perhaps",
 	})
@@ -86,7 +86,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"listn", "dns.listen", "verify.grace", "send.workers", "service.domain", "http.public_url", "log.level", "send.relay.tls", "service.outbound",
 		"debug.listen", "default_geography", "nonsense", "database is not set", "key-encryption key", "send.relay.address", "service.nameservers",
-		"otp.session_life is 0s", "otp.tries is 0", "otp.wrong_per_day is -1", "otp.per_user is 0", "otp.per_recipient is 0", "otp.keep is -1h", "unknown setting otp.trys", "templates.builtin_senders: ",
+		"domains.claims is", "domains.claim_quiet is 0s", "otp.session_life is 0s", "otp.tries is 0", "otp.wrong_per_day is -1", "otp.per_user is 0", "otp.per_recipient is 0", "otp.keep is -1h", "unknown setting otp.trys", "templates.builtin_senders: ",
 		"templates.last_locale: ", "unknown setting template", `pingid.public_names has "https://a.example"`, "pingid.actions_create",
 	} {
 		if !strings.Contains(err.Error(), want) {

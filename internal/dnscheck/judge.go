@@ -371,6 +371,10 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	v2 := judge(rec, r.quorum, resolved, resolvedOpinions)
 	v2.zone, v2.refused = v.zone, v.refused
 	v2.silent = slices.Concat(v.silent, v2.silent)
+	if v2.outcome == Match && !rec.Purpose.grants() && !r.enoughSay(resolved, resolvedOpinions) {
+		// Nobody else could be heard, and one resolver is one lie.
+		v2.outcome, v2.code = Unknown, cmp.Or(worstSilence(silent), CodeTimeout)
+	}
 	switch {
 	case len(resolved) == 0:
 		// Only servers that too few resolvers named, and they have nothing.
@@ -408,6 +412,20 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		}
 	}
 	return v2
+}
+
+// enoughSay tells whether as many resolvers have a record as must agree on who serves a zone.
+func (r *run) enoughSay(answers []answer, opinions []opinion) bool {
+	n := 0
+	for i, op := range opinions {
+		if op.match {
+			n++
+		}
+		if op.match && answers[i].proven {
+			return true
+		}
+	}
+	return n >= r.voices()
 }
 
 func onlyOf(opinions []opinion, at []int) []opinion {

@@ -86,7 +86,11 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 			want = append(want, r)
 		}
 	}
+	began := time.Now()
 	findings := s.checker.Check(ctx, d.Name, want)
+	if !asked {
+		findings = s.doubt(ctx, d, findings, began)
+	}
 	if ctx.Err() != nil {
 		return d, ctx.Err()
 	}
@@ -101,7 +105,14 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
 	var moved bool
-	err := s.store.Update(ctx, func(tx Tx) error {
+	holder, sentAt, err := s.holderSent(ctx, asked)
+	if err != nil {
+		return d, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
+		if err := s.lockName(ctx, tx, asked.Name); err != nil {
+			return err
+		}
 		if err := tx.LockDomain(ctx, asked.Tenant, asked.Name); err != nil {
 			return err
 		}
@@ -115,11 +126,20 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			was, is := asked.Facet(f.Purpose, f.Region), d.Facet(f.Purpose, f.Region)
 			return is.Epoch != was.Epoch || !is.Since.Equal(was.Since)
 		})
+		contest, err := s.claim(ctx, tx, d, current, holder, sentAt, now, byClient)
+		if err != nil {
+			return err
+		}
 		seen := make([]Observation, len(d.Facets))
 		moved = false
 		for i, f := range d.Facets {
 			own := findingsOf(current, f)
 			if seen[i] = Observe(own, byClient); len(own) == 0 {
+				continue
+			}
+			seen[i].Held = s.mass.holds(f, now)
+			if contest.bars(f) {
+				d.Facets[i].CheckedAt = now
 				continue
 			}
 			var move *Move
@@ -131,6 +151,9 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 					return err
 				}
 			}
+		}
+		if err := s.holdName(ctx, tx, d, contest, now); err != nil {
+			return err
 		}
 		known, err := s.keepFindings(ctx, tx, d, current, now)
 		if err != nil {
@@ -235,6 +258,11 @@ func (s *Service) keepFindings(ctx context.Context, tx Tx, d Domain, findings []
 	}
 	if slices.EqualFunc(old, findings, sameVerdict) {
 		return true, nil
+	}
+	if entries := changes(old, findings, d, now); len(entries) > 0 {
+		if err := tx.AddTimeline(ctx, d.Tenant, d.ID, entries, timelineKeep); err != nil {
+			return false, err
+		}
 	}
 	return false, tx.SaveCheck(ctx, Check{Tenant: d.Tenant, Domain: d.ID, At: now, Findings: append(kept, findings...)})
 }

@@ -228,7 +228,8 @@ func (s *Service) Domains(ctx context.Context, p Principal, tenant ID, page Page
 
 // DeleteDomain removes a domain. One that still has addresses is InUse, unless
 // withAddresses says that they shall go with it. Its tokens are never given out
-// again, and its DKIM keys stay as tombstones that answer to nobody.
+// again, its DKIM keys stay as tombstones that answer to nobody, and its records are
+// looked for once a day, see Leftovers.
 func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID, withAddresses bool) error {
 	_, d, err := s.domain(ctx, p, tenant, id, RoleAdmin)
 	if err != nil {
@@ -236,6 +237,9 @@ func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID, 
 	}
 	defer s.changes.Add(1)
 	return s.store.Update(ctx, func(tx Tx) error {
+		if err := s.lockName(ctx, tx, d.Name); err != nil {
+			return err
+		}
 		if err := tx.LockDomain(ctx, tenant, d.Name); err != nil {
 			return err
 		}
@@ -253,6 +257,15 @@ func (s *Service) DeleteDomain(ctx context.Context, p Principal, tenant, id ID, 
 			if err := tx.InsertEvent(ctx, NewEvent(p, tenant, EventAddressDeleted, a.ID, s.now(), "with", string(id))); err != nil {
 				return err
 			}
+		}
+		if d, err = tx.Domain(ctx, tenant, id); err != nil { // as it is now: others may be writing it
+			return err
+		}
+		if err := s.withdraw(ctx, tx, d); err != nil {
+			return err
+		}
+		if err := s.bury(ctx, tx, d); err != nil {
+			return err
 		}
 		if err := tx.DeleteDomain(ctx, tenant, id); err != nil {
 			return err

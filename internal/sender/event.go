@@ -25,6 +25,11 @@ const (
 	EventFacetRecovered     EventType = "domain.record.recovered"
 	EventFacetLapsed        EventType = "domain.record.lapsed"
 	EventFacetRenewed       EventType = "domain.record.renewed" // a new epoch: the old tokens count no more
+	EventClaimBegun         EventType = "domain.claim.begun"    // the claimant's
+	EventClaimWarning       EventType = "domain.claim.warning"  // the holder's: data.stage is start or half
+	EventClaimEnded         EventType = "domain.claim.ended"    // on both sides: the claimant's record or domain is gone
+	EventClaimWon           EventType = "domain.claim.won"
+	EventClaimLost          EventType = "domain.claim.lost"
 	EventAddressCreated     EventType = "address.created"
 	EventAddressDeleted     EventType = "address.deleted"
 	EventAddressCodeSent    EventType = "address.code-sent"

@@ -47,6 +47,24 @@ var operator = sender.Principal{Operator: true}
 
 func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 	t.Helper()
+	names := dnstest.New(t, serviceZone)
+	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: []string{"192.0.2.1:53", "192.0.2.2:53"}, Dial: names.Dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{Resolver: resolver})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := assemble(t, checker, "mail.postseal.test", change...)
+	h.dns = names
+	h.sweep(15*time.Minute, 100)
+	return h
+}
+
+// assemble makes a core whose background does nothing yet.
+func assemble(t *testing.T, checker *dnscheck.Checker, canaryZone string, change ...func(*sender.Settings)) *harness {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	keys, err := store.LoadKeyring(store.GenerateKey())
 	if err != nil {
@@ -56,17 +74,16 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{T: t, store: &faulty{Store: st, exclusive: true}, dns: dnstest.New(t, "")}
-	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: []string{"192.0.2.1:53", "192.0.2.2:53"}, Dial: h.dns.Dial})
-	if err != nil {
-		t.Fatal(err)
-	}
-	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{Resolver: resolver})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.checks = &lagging{Checker: checker}
+	h := &harness{T: t, store: &faulty{Store: st, exclusive: true}, checks: &lagging{Checker: checker}}
 	service, err := dnscheck.ParseDomain("mail.postseal.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone, err := dnscheck.ParseDomain(canaryZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	canary, err := dnscheck.NewCanary(checker, zone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,26 +105,10 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 	for _, c := range change {
 		c(&settings)
 	}
-	h.config = sender.Config{Store: h.store, Checker: h.checks, Provider: h.way, Settings: settings, Log: log}
+	h.config = sender.Config{Store: h.store, Checker: h.checks, Canary: canary, Provider: h.way, Settings: settings, Log: log}
 	h.Service = h.node()
 	h.stop = h.dispatch(h.Service)
-	ctx, cancel := context.WithCancel(t.Context())
-	var loops sync.WaitGroup
-	loops.Go(func() { // stands for the job engine's periodic work
-		for {
-			select {
-			case <-time.After(15 * time.Minute):
-				if _, err := h.RecheckDue(ctx, 100); err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
 	t.Cleanup(func() {
-		cancel()
-		loops.Wait()
 		h.stop()
 		if err := errors.Join(relay.Close(), st.Close()); err != nil {
 			t.Error(err)
@@ -115,6 +116,29 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 	})
 	h.tenant, h.admin = h.newTenant("first")
 	return h
+}
+
+// sweep looks at the domains that are due, so many at a time, until the test ends: it
+// stands for the job engine's periodic work.
+func (h *harness) sweep(every time.Duration, limit int) {
+	ctx, cancel := context.WithCancel(h.Context())
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		for {
+			select {
+			case <-time.After(every):
+				if _, err := h.RecheckDue(ctx, limit); err != nil && ctx.Err() == nil {
+					h.Error(err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	h.Cleanup(func() {
+		cancel()
+		loops.Wait()
+	})
 }
 
 // node returns one more Service on the same store.
@@ -332,9 +356,11 @@ func (w *way) take(d ...time.Duration) {
 	w.takes = d
 }
 
+const serviceZone = `mail.postseal.test. IN SOA ns1.mail.postseal.test. x.mail.postseal.test. 1 1 1 1 60
+_spf.mail.postseal.test. IN TXT "v=spf1 ip4:192.0.2.9 -all"`
+
 // publish puts records of these purposes into the DNS.
 func (h *harness) publish(d sender.Domain, purposes ...dnscheck.Purpose) {
-	h.dns.Add("mail.postseal.test. IN SOA ns1.mail.postseal.test. x.mail.postseal.test. 1 1 1 1 60", `_spf.mail.postseal.test. IN TXT "v=spf1 ip4:192.0.2.9 -all"`)
 	for _, r := range h.Records(d) {
 		if slices.Contains(purposes, r.Purpose) {
 			value := `"` + r.Value + `"`

@@ -32,6 +32,9 @@ type Observation struct {
 	// keep a state, never worsen it: else a script could revoke a domain by asking
 	// often while a resolver is sick.
 	Asked bool
+	// Held means that too many domains turn absent at once for this absence to take
+	// anything away; see Verify.MassGuard.
+	Held bool
 }
 
 // Observe joins the findings of one facet's records. No finding is Unknown.
@@ -85,7 +88,7 @@ func Next(f Facet, o Observation, now time.Time, v Verify) (Facet, *Move) {
 			move.Event = EventFacetRecovered
 		}
 		return f.enter(Verified, now), move
-	case !absent || o.Asked:
+	case !absent || o.Asked || o.Held:
 		return f, nil
 	case f.Status == Verified:
 		f = f.enter(Lapsing, now)
@@ -126,6 +129,9 @@ func NextCheck(f Facet, o Observation, now time.Time, v Verify) time.Time {
 	switch f.Status {
 	case Verified:
 		d = v.VerifiedEvery
+		if o.Held && o.Outcome != dnscheck.Match {
+			d = min(d, v.LapsingEvery)
+		}
 	case Lapsing:
 		d = v.LapsingEvery
 		// The half-time warning and the end of the grace are not to be slept through.

@@ -135,6 +135,7 @@ func TestNextCheckIsCloseAtFirstThenRare(t *testing.T) {
 		{"weeks old", facetIn(Pending, 15*day), Observation{Outcome: dnscheck.Missing}, day},
 		{"verified", facetIn(Verified, day), Observation{Outcome: dnscheck.Match}, day},
 		{"verified, nothing learnt", facetIn(Verified, day), Observation{Outcome: dnscheck.Unknown}, 5 * time.Minute},
+		{"verified, gone and held", facetIn(Verified, day), Observation{Outcome: dnscheck.Missing, Held: true}, time.Hour},
 		{"lapsing", facetIn(Lapsing, time.Hour), Observation{Outcome: dnscheck.Missing}, time.Hour},
 		{"lapsing, half-time near", facetIn(Lapsing, 36*time.Hour-time.Minute), Observation{Outcome: dnscheck.Missing}, time.Minute},
 	} {
@@ -193,14 +194,14 @@ func TestNoHistoryBreaksTheRulesOfProof(t *testing.T) {
 		f, now := facetIn(Pending, 0), t0
 		var matched, absent time.Time // last match, and first absence in the background since
 		for range rapid.IntRange(1, 200).Draw(t, "looks") {
-			o := Observation{Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome"), Asked: rapid.Bool().Draw(t, "asked")}
+			o := Observation{Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome"), Asked: rapid.Bool().Draw(t, "asked"), Held: rapid.Bool().Draw(t, "held")}
 			if rapid.Bool().Draw(t, "cached") {
 				o.RetryAt = now.Add(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(30*24*time.Hour)).Draw(t, "retry")))
 			}
 			was := f
 			var move *Move
 			f, move = Next(f, o, now, v)
-			counts := !o.Asked && (o.Outcome == dnscheck.Missing || o.Outcome == dnscheck.Mismatch)
+			counts := !o.Asked && !o.Held && (o.Outcome == dnscheck.Missing || o.Outcome == dnscheck.Mismatch)
 			switch {
 			case o.Outcome == dnscheck.Match:
 				matched, absent = now, time.Time{}

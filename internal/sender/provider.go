@@ -13,6 +13,14 @@ type Checker interface {
 	Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
 }
 
+// Canary tells a sick resolver or network from domains that are broken.
+type Canary interface {
+	// Sick looks at names that are certainly there, on the ways of the Checker, and
+	// returns why an absence that was seen since then proves nothing; nil when it may be
+	// believed. It is called for absences only, and must be cheap when called often.
+	Sick(ctx context.Context, since time.Time) error
+}
+
 // Provider is the way out of one instance: it hands out tokens, says which
 // records they make, signs and sends.
 type Provider interface {

@@ -18,10 +18,13 @@ import (
 type Service struct {
 	store    Store
 	checker  Checker
+	canary   Canary // may be nil
 	provider Provider
 	settings Settings
 	log      *slog.Logger
 
+	mass        massGuard
+	sick        sickness
 	serviceName dnscheck.Name
 	codeKey     []byte // keys the hashes of verification codes and recipients
 	owner       string // names this process in leases
@@ -37,10 +40,11 @@ type Service struct {
 	depth       atomic.Int64             // messages waiting, as far as this process knows
 }
 
-// Config is what a Service is made of; every port must be set.
+// Config is what a Service is made of; every port but Canary must be set.
 type Config struct {
 	Store    Store
 	Checker  Checker
+	Canary   Canary // nil: every absence is believed
 	Provider Provider
 	Settings Settings
 	Log      *slog.Logger
@@ -56,12 +60,13 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		store: c.Store, checker: c.Checker, provider: c.Provider, settings: c.Settings, log: c.Log,
+		store: c.Store, checker: c.Checker, canary: c.Canary, provider: c.Provider, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		visited:   Recent[ID, time.Time]{Age: time.Hour},
 		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
 	}
+	s.mass.init(c.Settings.Verify, time.Now(), c.Log)
 	if c.Settings.ReservedDomain != "" {
 		if s.serviceName, err = dnscheck.ParseName(c.Settings.ReservedDomain); err != nil {
 			return nil, err

@@ -26,6 +26,7 @@ type Settings struct {
 	LastLocale template.Locale
 
 	Verify Verify
+	Claims Claims
 	Code   Code
 	Send   Send
 }
@@ -43,6 +44,11 @@ type Verify struct {
 	VerifiedEvery time.Duration // with jitter
 	LapsingEvery  time.Duration // also the longest wait of pending ones
 	UnknownEvery  time.Duration // after a check that learnt nothing
+	// MassGuard freezes losses while the records of more than so many per cent of the
+	// domains that were looked at within a sweep (VerifiedEvery), and of MassLeast of
+	// them, are gone; 0: never.
+	MassGuard float64
+	MassLeast int
 }
 
 // Code are the settings of verification codes sent by mail.
@@ -89,8 +95,10 @@ func DefaultSettings() Settings {
 			Grace: 72 * time.Hour, LossChecks: 4, Freshness: time.Second, Inline: 3 * time.Second, KeepTokens: 30 * 24 * time.Hour,
 			PendingEvery: 15 * time.Second, PendingClose: 10 * time.Minute, PendingGiveUp: 14 * 24 * time.Hour,
 			VerifiedEvery: 24 * time.Hour, LapsingEvery: time.Hour, UnknownEvery: 5 * time.Minute,
+			MassGuard: 5, MassLeast: 20,
 		},
-		Code: Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
+		Claims: Claims{Policy: SharedNames, Fresh: 7 * 24 * time.Hour, Patience: 6 * time.Hour, Cooldown: 72 * time.Hour, Quiet: 30 * 24 * time.Hour},
+		Code:   Code{Life: 24 * time.Hour, Tries: 5, WrongPerDay: 10, ResendAfter: time.Minute, ResendPerDay: 10, PerRecipient: 20, OTPPerRecipient: 60},
 		Send: Send{
 			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16, OwnRelays: true, RelayWorkers: 4,
 			QueueLimit: 1_000_000, Tick: 2 * time.Second,

@@ -38,6 +38,19 @@ type Reader interface {
 	CountDomains(ctx context.Context, tenant ID, most int) (int, error)
 	// LastCheck returns the newest findings of a domain; NotFound before the first.
 	LastCheck(ctx context.Context, tenant, domain ID) (Check, error)
+	// Timeline lists a domain's entries, unlike other lists the newest first: After
+	// means before in time.
+	Timeline(ctx context.Context, tenant, domain ID, page Page) ([]TimelineEntry, error)
+	Tombstones(ctx context.Context, tenant ID, page Page) ([]Tombstone, error)
+
+	// Hold returns who holds a name, of whatever tenant; NotFound where nobody does.
+	Hold(ctx context.Context, name dnscheck.Name) (Hold, error)
+	// DomainsProven lists domains of that name that were ever proven, of any tenant,
+	// those first that were proven first.
+	DomainsProven(ctx context.Context, name dnscheck.Name, limit int) ([]Domain, error)
+	// LastSent returns when the tenant's newest message since then was accepted that
+	// has an author of this domain or one below it and was not refused; zero: none.
+	LastSent(ctx context.Context, tenant ID, name dnscheck.Name, since time.Time) (time.Time, error)
 
 	Address(ctx context.Context, tenant, id ID) (Address, error)
 	AddressByMailbox(ctx context.Context, tenant ID, canonical string) (Address, error)
@@ -86,7 +99,7 @@ type Reader interface {
 type Tx interface {
 	Reader
 
-	// LockTenant and LockDomain make later transactions on the same row wait for
+	// LockTenant and LockDomain (of the empty tenant: of all) make later transactions on the same row wait for
 	// this one, so that counting and then inserting holds under concurrency.
 	LockTenant(ctx context.Context, tenant ID) error
 	LockDomain(ctx context.Context, tenant ID, name dnscheck.Name) error
@@ -111,13 +124,34 @@ type Tx interface {
 	// UpdateDomain writes tokens, facets, times and the next check of a domain
 	// whose Version is still the one read, and raises it; Conflict otherwise.
 	UpdateDomain(ctx context.Context, d Domain) error
+	// DeleteDomain takes its checks and its time line along.
 	DeleteDomain(ctx context.Context, tenant, id ID) error
 	// SaveCheck replaces the domain's last findings.
 	SaveCheck(ctx context.Context, c Check) error
+	// AddTimeline adds entries to a domain's time line, of which the newest so many
+	// are kept.
+	AddTimeline(ctx context.Context, tenant, domain ID, entries []TimelineEntry, keep int) error
+	// ForgetTimeline removes up to limit entries, of any domain, from before that
+	// time, and returns how many.
+	ForgetTimeline(ctx context.Context, before time.Time, limit int) (int, error)
+	// InsertTombstone also removes all but the newest so many of the tenant's.
+	InsertTombstone(ctx context.Context, x Tombstone, keep int) error
+	// UpdateTombstone writes the records and the times of checks.
+	UpdateTombstone(ctx context.Context, x Tombstone) error
+	DeleteTombstone(ctx context.Context, tenant, id ID) error
+	// ClaimDueTombstones is ClaimDueDomains for tombstones, in no order.
+	ClaimDueTombstones(ctx context.Context, now, until time.Time, limit int) ([]Tombstone, error)
 	// ClaimDueDomains returns domains whose next check is due, of any tenant, the
 	// longest due first, and puts their next check off until then, so that no
 	// other node takes them meanwhile.
 	ClaimDueDomains(ctx context.Context, now, until time.Time, limit int) ([]Domain, error)
+
+	// InsertHold answers Conflict where the name is held.
+	InsertHold(ctx context.Context, h Hold) error
+	// UpdateHold writes all of a hold whose Version is still the one read, and raises
+	// it; DeleteHold removes it. Conflict otherwise.
+	UpdateHold(ctx context.Context, h Hold) error
+	DeleteHold(ctx context.Context, h Hold) error
 
 	// InsertAddress answers Conflict where the tenant has the mailbox already.
 	InsertAddress(ctx context.Context, a Address) error

@@ -50,6 +50,7 @@ type mailFromBody struct {
 
 type findingsBody struct {
 	Domain    domainBody         `json:"domain"`
+	Claim     *claimBody         `json:"claim,omitzero" doc:"Where another registration holds the name: why the domain is not proven though its ownership record is there."`
 	CheckedAt time.Time          `json:"checkedAt,omitzero" doc:"Absent before the first check."`
 	Findings  []dnscheck.Finding `json:"findings" doc:"What was last seen of each record, by whom, and what to do."`
 }
@@ -169,11 +170,45 @@ func (e *edge) domains() {
 		if err != nil {
 			return nil, err
 		}
-		b := findingsBody{Domain: e.domainOf(d), CheckedAt: c.At, Findings: c.Findings}
+		claim, err := e.service.ClaimOf(ctx, p, d)
+		if err != nil {
+			return nil, err
+		}
+		b := findingsBody{Domain: e.domainOf(d), Claim: claimOf(claim), CheckedAt: c.At, Findings: c.Findings}
 		if b.Findings == nil {
 			b.Findings = []dnscheck.Finding{}
 		}
 		return &body[findingsBody]{b}, nil
+	})
+	type timelineIn struct {
+		DomainIn
+		PageIn
+	}
+	register(e, huma.Operation{
+		OperationID: "list-timeline", Method: http.MethodGet, Path: path + "/{domain}/timeline", Tags: tags,
+		Summary:     "List what was seen of a domain's records over time, newest first",
+		Description: "An entry is written when what is seen of a record changes. The newest 200 of a domain are kept, for 90 days.",
+	}, func(ctx context.Context, p sender.Principal, in *timelineIn) (*listOut[timelineBody], error) {
+		tenant, id, err := in.ids()
+		if err != nil {
+			return nil, err
+		}
+		return paged(in.PageIn, func(page sender.Page) ([]sender.TimelineEntry, error) {
+			return e.service.Timeline(ctx, p, tenant, id, page)
+		},
+			func(x sender.TimelineEntry) sender.ID { return x.ID }, timelineOf)
+	})
+	register(e, huma.Operation{
+		OperationID: "list-leftovers", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/leftovers", Tags: tags,
+		Summary:     "List deleted domains of which records are still published",
+		Description: "Records of a deleted domain are looked for once a day, until all are gone or 30 days have passed.",
+	}, func(ctx context.Context, p sender.Principal, in *listIn) (*listOut[leftoverBody], error) {
+		tenant, err := in.tenant()
+		if err != nil {
+			return nil, err
+		}
+		return paged(in.PageIn, func(page sender.Page) ([]sender.Tombstone, error) { return e.service.Leftovers(ctx, p, tenant, page) },
+			func(x sender.Tombstone) sender.ID { return x.ID }, leftoverOf)
 	})
 	type zoneOut struct {
 		ContentType string `header:"Content-Type"`

@@ -115,6 +115,15 @@ type Event struct {
 	Data     string
 }
 
+type Hold struct {
+	Name     string
+	TenantID string
+	DomainID string
+	Since    int64
+	Claim    string
+	Version  int64
+}
+
 type LastCheck struct {
 	TenantID  string
 	DomainID  string
@@ -244,6 +253,26 @@ type Tenant struct {
 	MaxTemplates   int64
 	CreatedAt      int64
 	UpdatedAt      int64
+}
+
+type Timeline struct {
+	TenantID string
+	DomainID string
+	ID       string
+	At       int64
+	Entry    string
+}
+
+type Tombstone struct {
+	TenantID    string
+	ID          string
+	DomainID    string
+	Name        string
+	Spelling    string
+	Records     string
+	DeletedAt   int64
+	CheckedAt   int64
+	NextCheckAt int64
 }
 
 type User struct {

@@ -25,6 +25,8 @@ type victim struct {
 	event      sender.Event
 	check      sender.Check
 	attempt    sender.Attempt
+	entry      sender.TimelineEntry
+	tombstone  sender.Tombstone
 	template   sender.Template
 
 	application    otp.Application
@@ -65,6 +67,36 @@ var intrusions = []intrusion{
 	{"LastCheck", func(w *world, tx otp.Tx, v victim) error {
 		_, err := tx.LastCheck(w.ctx, w.b, v.domain.ID)
 		return err
+	}, sender.NotFound},
+	{"Timeline", func(w *world, tx otp.Tx, v victim) error {
+		l, err := tx.Timeline(w.ctx, w.b, v.domain.ID, sender.Page{})
+		return nothing(w, "Timeline", l, err)
+	}, ""},
+	{"AddTimeline", func(w *world, tx otp.Tx, v victim) error {
+		v.entry.Tenant, v.entry.ID = w.b, sender.NewID()
+		return tx.AddTimeline(w.ctx, w.b, v.domain.ID, []sender.TimelineEntry{v.entry}, 0)
+	}, sender.NotFound},
+	{"LastSent", func(w *world, tx otp.Tx, v victim) error {
+		at, err := tx.LastSent(w.ctx, w.b, v.domain.Name, time.Time{})
+		if !at.IsZero() {
+			w.Error("LastSent tells of another tenant's message")
+		}
+		return err
+	}, ""},
+	{"Tombstones", func(w *world, tx otp.Tx, _ victim) error {
+		l, err := tx.Tombstones(w.ctx, w.b, sender.Page{})
+		return nothing(w, "Tombstones", l, err)
+	}, ""},
+	{"InsertTombstone", func(w *world, tx otp.Tx, v victim) error {
+		v.tombstone.Tenant = w.b
+		return tx.InsertTombstone(w.ctx, v.tombstone, 0)
+	}, ""},
+	{"UpdateTombstone", func(w *world, tx otp.Tx, v victim) error {
+		v.tombstone.Tenant, v.tombstone.Records = w.b, nil
+		return tx.UpdateTombstone(w.ctx, v.tombstone)
+	}, sender.NotFound},
+	{"DeleteTombstone", func(w *world, tx otp.Tx, v victim) error {
+		return tx.DeleteTombstone(w.ctx, w.b, v.tombstone.ID)
 	}, sender.NotFound},
 	{"Address", func(w *world, tx otp.Tx, v victim) error {
 		_, err := tx.Address(w.ctx, w.b, v.address.ID)
@@ -290,7 +322,9 @@ var tenantless = map[string]string{
 	"ClaimDueDomains": "for all tenants", "CountRecipient": "across all tenants", "ClaimMessages": "for all tenants",
 	"RenewLeases": "by owner", "ReleaseMessages": "by owner", "SigningKey": "by selector", "PublicKey": "by selector",
 	"InsertKey": "selectors are unique to all", "Enqueue": "no row of a tenant",
-	"Forget": "for all tenants",
+	"Forget": "for all tenants", "ForgetTimeline": "for all tenants", "ClaimDueTombstones": "for all tenants",
+	"Hold": "names are held in the instance", "DomainsProven": "for all tenants",
+	"InsertHold": "names are held in the instance", "UpdateHold": "by version", "DeleteHold": "by version",
 }
 
 func everyMethodIsListed(w *world) {
@@ -312,6 +346,7 @@ func anotherTenant(w *world) {
 	v.event = sender.Event{ID: sender.NewID(), Tenant: w.a, At: start, Type: sender.EventDomainCreated}
 	v.check = newCheck(w.a, v.domain.ID)
 	v.attempt = newAttempt(v.message, 1)
+	v.entry, v.tombstone = newEntry(v.domain, start), newTombstone(w.a, "example.net", start)
 	v.application, v.user = newApplication(w.a, "Application"), newUser(w.a, "anna")
 	v.template = newTemplate(w.a, v.application.ID, "pairing", "en")
 	v.device = newDevice(v.user, v.application.ID, "anna@example.net", start)
@@ -322,6 +357,7 @@ func anotherTenant(w *world) {
 		for _, err := range []error{
 			tx.InsertAddress(w.ctx, v.address), tx.InsertMessage(w.ctx, v.message), tx.InsertCredential(w.ctx, v.credential),
 			tx.InsertEvent(w.ctx, v.event), tx.SaveCheck(w.ctx, v.check),
+			tx.AddTimeline(w.ctx, w.a, v.domain.ID, []sender.TimelineEntry{v.entry}, 10), tx.InsertTombstone(w.ctx, v.tombstone, 10),
 			tx.InsertTemplate(w.ctx, v.template),
 			tx.PutSetting(w.ctx, w.a, "setting", "document"),
 			tx.PutRelay(w.ctx, newRelay(w.a)),
@@ -366,6 +402,10 @@ func (w *world) snapshot(v victim) (all []any) {
 	add(d, err)
 	c, err := w.LastCheck(w.ctx, w.a, v.domain.ID)
 	add(c, err)
+	line, err := w.Timeline(w.ctx, w.a, v.domain.ID, page)
+	add(line, err)
+	dead, err := w.Tombstones(w.ctx, w.a, page)
+	add(dead, err)
 	a, err := w.Addresses(w.ctx, w.a, v.domain.Name, page)
 	add(a, err)
 	found, _, err := w.FindAddresses(w.ctx, w.a, sender.Query{Limit: 10})
