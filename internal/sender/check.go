@@ -86,10 +86,9 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 			want = append(want, r)
 		}
 	}
-	began := time.Now()
 	findings := s.checker.Check(ctx, d.Name, want)
 	if !asked {
-		findings = s.doubt(ctx, d, findings, began)
+		findings = s.doubt(ctx, d, want, findings)
 	}
 	if ctx.Err() != nil {
 		return d, ctx.Err()

@@ -10,21 +10,37 @@ import (
 	"github.com/postseal/postseal/internal/dnscheck"
 )
 
-// doubt looks at findings of the background before they count. Where they would
-// worsen a facet and not even the canary can be seen, what they say of its purpose
-// is dropped: it was not learnt from the owner's zone. What is believed is told to
-// the mass guard.
-func (s *Service) doubt(ctx context.Context, d Domain, findings []dnscheck.Finding, began time.Time) []dnscheck.Finding {
+// doubt looks at findings of the background before they count. What would worsen a
+// facet is looked at again, between two looks at the canary:
+//
+//	absent -> canary seen -> still absent -> canary seen -> it counts
+//
+// A network that fell sick or recovered while it was asked can so be told from an
+// owner who took a record away. Where the canary can't be seen, what was found of the
+// purpose is dropped: it was not learnt from the owner's zone. What is believed is
+// told to the mass guard.
+func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, findings []dnscheck.Finding) []dnscheck.Finding {
 	v, absent := weighed(d, findings)
 	if len(absent) > 0 && s.canary != nil {
-		err := s.canary.Sick(ctx, began)
+		rest := slices.DeleteFunc(findings, func(f dnscheck.Finding) bool { return slices.Contains(absent, f.Purpose) })
+		want = slices.DeleteFunc(slices.Clone(want), func(r dnscheck.Record) bool { return !slices.Contains(absent, r.Purpose) })
+		err := s.canary.Sick(ctx, time.Now())
+		var again []dnscheck.Finding
+		if err == nil && ctx.Err() == nil {
+			again = s.checker.Check(ctx, d.Name, want)
+			if _, still := weighed(d, again); len(still) > 0 {
+				err = s.canary.Sick(ctx, time.Now())
+			}
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		s.tellSickness(err)
 		if err != nil {
-			return slices.DeleteFunc(findings, func(f dnscheck.Finding) bool { return slices.Contains(absent, f.Purpose) })
+			return rest
 		}
+		findings = append(rest, again...)
+		v, _ = weighed(d, findings)
 	}
 	s.mass.note(d, v, s.now())
 	return findings
