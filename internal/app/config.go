@@ -500,6 +500,9 @@ func (c Config) problems() []error {
 			add("%s is %d: it must be at least 1", key, n)
 		}
 	}
+	if c.Send.TenantRelays.Enabled && c.Send.Workers < 2 {
+		add("send.workers is %d: with send.tenant_relays.enabled it must be at least 2, so that mail goes on while a tenant's server hangs", c.Send.Workers)
+	}
 	if p := sender.ClaimPolicy(c.Domains.Claims); p != sender.SharedNames && p != sender.ExclusiveNames {
 		add("domains.claims is %q: use shared or exclusive", c.Domains.Claims)
 	}

@@ -42,6 +42,9 @@ func (a *Auth) CreateCredential(ctx context.Context, p sender.Principal, n NewCr
 		return sender.Credential{}, "", err
 	}
 	err = a.store.Update(ctx, func(tx sender.Tx) error {
+		if err := lockHome(ctx, tx, c); err != nil {
+			return err
+		}
 		if err := tx.InsertCredential(ctx, c); err != nil {
 			return err
 		}
@@ -52,6 +55,15 @@ func (a *Auth) CreateCredential(ctx context.Context, p sender.Principal, n NewCr
 	}
 	a.log.Info("credential created", "credential", c.ID, "kind", c.Kind, "tenant", c.Tenant, "operator", c.Operator, "by", p.Credential)
 	return shown(c), secret, nil
+}
+
+// lockHome waits for who is deleting the credential's tenant: a credential that came
+// after the count of them could not be revoked any more.
+func lockHome(ctx context.Context, tx sender.Tx, c sender.Credential) error {
+	if c.Tenant == "" {
+		return nil
+	}
+	return tx.LockTenant(ctx, c.Tenant)
 }
 
 // make checks what is asked for and draws the secret.
@@ -119,6 +131,9 @@ func (a *Auth) RotateCredential(ctx context.Context, p sender.Principal, tenant,
 	}
 	until := now.Add(overlap)
 	err = a.store.Update(ctx, func(tx sender.Tx) error {
+		if err := lockHome(ctx, tx, c); err != nil {
+			return err
+		}
 		old, err := tx.Credential(ctx, id)
 		if err != nil {
 			return err

@@ -276,7 +276,7 @@ func (d *dispatcher) serve(ctx context.Context, c claimed) {
 
 // send makes one attempt at one claimed message, and says whether the next hop could
 // be reached. It is not interrupted by the end of ctx: an attempt that began is
-// finished and recorded.
+// finished and recorded. A tenant's own server is given less time for that.
 func (d *dispatcher) send(ctx context.Context, m Message, lease string) outcome {
 	log := d.log.With("tenant", m.Tenant, "message", m.ID)
 	sending := context.WithoutCancel(ctx)
@@ -314,14 +314,42 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) outcome 
 		log.Error("an attempt could not be recorded, and is not made", "error", err)
 		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "start", Text: "the attempt could not be recorded, and was not made"}
 	default:
+		if o.Relay != nil {
+			var cancel context.CancelFunc
+			sending, cancel = ownTime(ctx)
+			defer cancel()
+		}
 		attempt.Delivery = d.provider.Deliver(sending, o, signed)
 		next = reached
-		if slices.Contains([]string{"connect", "tls", "auth"}, attempt.Stage) {
+		if slices.Contains([]string{"connect", "tls", "auth"}, attempt.Stage) || d.now().Sub(now) > ownCrawl {
 			next = unreached
 		}
 	}
 	d.conclude(ctx, m, lease, attempt)
 	return next
+}
+
+const (
+	ownPatience = 90 * time.Second // for an attempt at a tenant's own server, as a whole
+	ownCrawl    = 20 * time.Second // what took longer is not worth many workers
+	ownGrace    = 10 * time.Second // for such an attempt in a process that is told to end
+)
+
+// ownTime bounds an attempt at a server that its tenant chose: one that says a word a
+// minute would hold a worker, and the end of the process, for as long as it likes.
+func ownTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownPatience)
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(ownGrace):
+			cancel()
+		case <-limited.Done():
+		}
+	})
+	return limited, func() {
+		stop()
+		cancel()
+	}
 }
 
 // prepare asks the trust rule again, since proofs are lost while mail waits, and

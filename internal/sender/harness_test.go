@@ -320,7 +320,7 @@ func (w *way) Prepare(ctx context.Context, o sender.Outgoing) ([]byte, error) {
 	return w.Provider.Prepare(ctx, o)
 }
 
-func (w *way) Deliver(_ context.Context, o sender.Outgoing, signed []byte) sender.Delivery {
+func (w *way) Deliver(ctx context.Context, o sender.Outgoing, signed []byte) sender.Delivery {
 	w.mu.Lock()
 	d := sender.Delivery{Outcome: sender.Delivered, Code: 250, Stage: "end-of-data"}
 	if len(w.outcomes) > 0 {
@@ -334,8 +334,12 @@ func (w *way) Deliver(_ context.Context, o sender.Outgoing, signed []byte) sende
 	}
 	w.sent = append(w.sent, sent{o, string(signed)})
 	w.mu.Unlock()
-	time.Sleep(takes)
-	return d
+	select {
+	case <-time.After(takes):
+		return d
+	case <-ctx.Done():
+		return sender.Delivery{Outcome: sender.TempFailed, Stage: "data", Text: "it took too long"}
+	}
 }
 
 func (w *way) attempts() []sent {

@@ -17,13 +17,14 @@ type lanes struct {
 
 	mu      sync.Mutex
 	running int
+	trying  int // of them, in troubled lanes
 	tenants map[ID]*lane
 }
 
 // lane is one tenant's server.
 type lane struct {
 	running  int
-	troubled bool // it could not be reached the last time: one worker is enough to try
+	troubled bool // it was not reached, or crawled, the last time: one worker is enough to try
 	waiting  []claimed
 }
 
@@ -34,11 +35,13 @@ func newLanes(workers, each int) *lanes {
 
 // mayGo is asked with the lock held.
 func (l *lanes) mayGo(t *lane) bool {
-	most := l.each
-	if t.troubled {
-		most = 1
+	switch {
+	case l.running >= l.most:
+		return false
+	case t.troubled: // many of them together must leave the others room, too
+		return t.running == 0 && l.trying < max(1, l.most/4)
 	}
-	return l.running < l.most && t.running < most
+	return t.running < l.each
 }
 
 // enter reports whether the message may be sent now by whoever asks. If not, it waits
@@ -55,9 +58,16 @@ func (l *lanes) enter(c claimed) bool {
 		t.waiting = append(t.waiting, c)
 		return false
 	}
+	l.start(t)
+	return true
+}
+
+func (l *lanes) start(t *lane) {
 	t.running++
 	l.running++
-	return true
+	if t.troubled {
+		l.trying++
+	}
 }
 
 // leave is told that a message of the tenant was sent or not, and whether its server
@@ -66,10 +76,16 @@ func (l *lanes) leave(tenant ID, reached outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.tenants[tenant]
+	if t.troubled {
+		l.trying -= t.running
+	}
 	t.running--
 	l.running--
 	if reached != unknown {
 		t.troubled = reached == unreached
+	}
+	if t.troubled {
+		l.trying += t.running
 	}
 	l.forget(tenant, t)
 }
@@ -80,7 +96,7 @@ type outcome int
 const (
 	unknown   outcome = iota // nobody tried
 	reached                  // it took a message or refused one
-	unreached                // no connection, no TLS, or no AUTH
+	unreached                // no connection, no TLS, no AUTH, or it crawled
 )
 
 // next takes a message that may be sent now out of a lane; emptied tells that its
@@ -93,8 +109,7 @@ func (l *lanes) next() (c claimed, emptied, ok bool) {
 			continue
 		}
 		c, t.waiting = t.waiting[0], t.waiting[1:]
-		t.running++
-		l.running++
+		l.start(t)
 		return c, len(t.waiting) == 0, true
 	}
 	return claimed{}, false, false

@@ -65,6 +65,42 @@ func TestLanesBoundEachServerAndAllOfThem(t *testing.T) {
 	}
 }
 
+func TestTroubledServersTogetherLeaveTheOthersRoom(t *testing.T) {
+	l := newLanes(16, 4)
+	mail := func(tenant int) claimed { return claimed{Message{Tenant: ID(fmt.Sprint(tenant))}, "lease"} }
+	for tenant := range 12 {
+		if !l.enter(mail(tenant)) {
+			t.Fatalf("the first of tenant %d may not go", tenant)
+		}
+	}
+	for tenant := range 12 {
+		l.leave(ID(fmt.Sprint(tenant)), unreached)
+	}
+	going := 0
+	for tenant := range 12 {
+		if l.enter(mail(tenant)) {
+			going++
+		}
+	}
+	if going != 3 {
+		t.Errorf("%d troubled servers are tried at a time, want 3", going)
+	}
+	if !l.enter(mail(20)) {
+		t.Error("one that is well may not go")
+	}
+	for range 20 {
+		for tenant := range 12 {
+			if id := ID(fmt.Sprint(tenant)); l.tenants[id] != nil && l.tenants[id].running > 0 {
+				l.leave(id, reached)
+			}
+		}
+		l.next()
+	}
+	if l.running < 0 || l.trying != 0 {
+		t.Errorf("%d running, %d trying", l.running, l.trying)
+	}
+}
+
 func TestNobodyOvertakesInALane(t *testing.T) {
 	l := newLanes(1, 4)
 	for n := range 5 {

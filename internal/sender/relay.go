@@ -348,7 +348,7 @@ func (s *Service) countTest(ctx context.Context, tenant ID, to string, now time.
 		for _, c := range []struct {
 			key  []byte
 			most int
-		}{{s.keyed("relay-test", string(tenant)), relayTests}, {s.keyed("recipient", strings.ToLower(to)), s.settings.Code.PerRecipient}} {
+		}{{s.keyed("relay-test", string(tenant)), relayTests}, {s.keyed("relay-test-recipient", strings.ToLower(to)), s.settings.Code.PerRecipient}} {
 			n, err := tx.CountRecipient(ctx, hex.EncodeToString(c.key), today)
 			if err != nil {
 				return err

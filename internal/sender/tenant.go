@@ -150,6 +150,10 @@ func (s *Service) AuthorizeWhole(ctx context.Context, p Principal, tenant ID, ne
 	return t, err
 }
 
+// maxOwnTenants is how many tenants an organization can have for its admins to make one
+// more: each costs checks and workers. Two that are made at once may be one too many.
+const maxOwnTenants = 100
+
 // NewTenant is what an operator says of a tenant to be made. Zero values take
 // the defaults of the instance.
 type NewTenant struct {
@@ -243,6 +247,15 @@ func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (T
 	err := s.store.Update(ctx, func(tx Tx) error {
 		if _, err := tx.Organization(ctx, t.Organization); err != nil {
 			return err
+		}
+		if !p.Operator {
+			there, err := tx.TenantsOf(ctx, nil, []ID{t.Organization}, Page{Limit: maxOwnTenants})
+			if err != nil {
+				return err
+			}
+			if len(there) >= maxOwnTenants {
+				return Errorf(Limit, "", "The organization has %d environments, which is as many as it can make itself; the operator can make more.", maxOwnTenants)
+			}
 		}
 		if err := tx.InsertTenant(ctx, t); err != nil {
 			return err

@@ -64,6 +64,16 @@ func TestAdminOfTheOrganizationMakesAndChangesTenants(t *testing.T) {
 		if err != nil || changed.Name != "changed" || changed.Type != sender.Production {
 			t.Fatalf("%+v, %v", changed, err)
 		}
+		n, err := 0, error(nil)
+		for ; err == nil && n < 200; n++ {
+			_, err = h.CreateTenant(ctx, boss, sender.NewTenant{Name: "one of many"})
+		}
+		if sender.KindOf(err) != sender.Limit || n > 100 {
+			t.Errorf("after %d more environments: %v", n, err)
+		}
+		if _, err := h.CreateTenant(ctx, operator, sender.NewTenant{Name: "more", Organization: sender.DefaultOrganization}); err != nil {
+			t.Errorf("by an operator: %v", err)
+		}
 		if got, err := h.Authorize(ctx, boss, made.ID, sender.RoleReader); err != nil || got.Name != "changed" {
 			t.Errorf("read back %+v, %v", got, err)
 		}

@@ -175,7 +175,7 @@ func (e edge) replaceTemplate(ctx context.Context, p sender.Principal, n templat
 
 // 18: DELETE one emailconfiguration.
 func (e edge) deleteTemplate(ctx context.Context, p sender.Principal, t thing) (struct{}, error) {
-	if err := e.applicationOf(ctx, p, t); err != nil {
+	if _, err := e.template(ctx, p, t); err != nil {
 		return struct{}{}, err
 	}
 	return struct{}{}, named(e.core.DeleteTemplate(ctx, p, t.account, t.app, t.id), "template")

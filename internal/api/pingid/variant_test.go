@@ -20,6 +20,7 @@ func TestVariantsOfOtherAPIsAreLeftAlone(t *testing.T) {
 	path := app + "/emailconfigurations/" + string(variant.ID)
 	h.call("GET", path, "").Want(404)
 	h.call("PUT", path, fields{}.body()).Want(404)
+	h.call("DELETE", path, "").Want(404)
 	h.mail(app, fields{"characterSet": "UTF-8"})
 	r := h.call("GET", app+"/emailconfigurations", "").Want(200)
 	if r.At("emailconfigurations.1") != nil || r.String("emailconfigurations.0.characterSet") != "utf-8" {

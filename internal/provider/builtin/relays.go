@@ -203,25 +203,26 @@ var (
 // is in theirs. Of IPv6, those within unicast.
 var special = func() (ps []netip.Prefix) {
 	for _, s := range []string{
-		"0.0.0.0/8",       // this network; 0.0.0.0 is this machine
-		"10.0.0.0/8",      // private
-		"100.64.0.0/10",   // behind a carrier's NAT, and clouds' own services
-		"127.0.0.0/8",     // loopback
-		"169.254.0.0/16",  // link-local; clouds' metadata
-		"172.16.0.0/12",   // private
-		"192.0.0.0/24",    // protocol assignments
-		"192.0.2.0/24",    // documentation
-		"192.88.99.0/24",  // 6to4 relays
-		"192.168.0.0/16",  // private
-		"198.18.0.0/15",   // benchmarks
-		"198.51.100.0/24", // documentation
-		"203.0.113.0/24",  // documentation
-		"224.0.0.0/4",     // multicast
-		"240.0.0.0/4",     // reserved, broadcast
-		"2001::/23",       // protocol assignments, Teredo
-		"2001:db8::/32",   // documentation
-		"2002::/16",       // 6to4
-		"3fff::/20",       // documentation
+		"0.0.0.0/8",        // this network; 0.0.0.0 is this machine
+		"10.0.0.0/8",       // private
+		"100.64.0.0/10",    // behind a carrier's NAT, and clouds' own services
+		"127.0.0.0/8",      // loopback
+		"168.63.129.16/32", // public by its number, but a cloud's own services to machines in it
+		"169.254.0.0/16",   // link-local; clouds' metadata
+		"172.16.0.0/12",    // private
+		"192.0.0.0/24",     // protocol assignments
+		"192.0.2.0/24",     // documentation
+		"192.88.99.0/24",   // 6to4 relays
+		"192.168.0.0/16",   // private
+		"198.18.0.0/15",    // benchmarks
+		"198.51.100.0/24",  // documentation
+		"203.0.113.0/24",   // documentation
+		"224.0.0.0/4",      // multicast
+		"240.0.0.0/4",      // reserved, broadcast
+		"2001::/23",        // protocol assignments, Teredo
+		"2001:db8::/32",    // documentation
+		"2002::/16",        // 6to4
+		"3fff::/20",        // documentation
 	} {
 		ps = append(ps, netip.MustParsePrefix(s))
 	}
