@@ -254,7 +254,7 @@ func (s *Service) CreateTenant(ctx context.Context, p Principal, n NewTenant) (T
 				return err
 			}
 			if len(there) >= maxOwnTenants {
-				return Errorf(Limit, "", "The organization has %d environments, which is as many as it can make itself; the operator can make more.", maxOwnTenants)
+				return Errorf(Limit, "environments", "The organization has %d environments, which is as many as it can make itself; the operator can make more.", maxOwnTenants)
 			}
 		}
 		if err := tx.InsertTenant(ctx, t); err != nil {
