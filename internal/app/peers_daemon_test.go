@@ -377,8 +377,8 @@ stub-zone:
 	}, knowsTenant)
 }
 
-// startPostfix starts a relay that hands everything to another server, and returns
-// its HOST:PORT.
+// startPostfix starts a relay that hands everything to another server, with the
+// reverse-path in a Return-Path as a last hop would, and returns its HOST:PORT.
 func (p *peers) startPostfix(next string) string {
 	p.t.Helper()
 	owner, err := user.Lookup("postfix")
@@ -439,7 +439,7 @@ defer     unix  - - n - 0 bounce
 trace     unix  - - n - 0 bounce
 flush     unix  n - n 1000? 0 flush
 proxymap  unix  - - n - - proxymap
-smtp      unix  - - n - - smtp
+smtp      unix  - - n - - smtp flags=R
 relay     unix  - - n - - smtp
 error     unix  - - n - - error
 retry     unix  - - n - - error

@@ -258,14 +258,18 @@ type findings struct {
 }
 
 // message is what the native API says of one.
-type message struct{ ID, State, Reason string }
+type message struct{ ID, State, Reason, Note string }
 
-// send sends a mail, waits until Postfix has it, and returns it as the sink got it.
-func (c *client) send(sink *mailtest.Sink, subject string) mailtest.Message {
+// send sends a mail, which is to be accepted with the note, waits until Postfix has
+// it, and returns it as the sink got it.
+func (c *client) send(sink *mailtest.Sink, subject, note string) mailtest.Message {
 	c.t.Helper()
 	before := sink.Count()
 	var m message
 	c.post(http.StatusAccepted, "/v1/messages", mailFrom(author, subject), &m)
+	if m.Note != note {
+		c.t.Errorf("%q is accepted with the note %q, want %q", subject, m.Note, note)
+	}
 	c.until("the message to be sent", func() (bool, any) {
 		c.get("/v1/messages/"+m.ID, &m)
 		return m.State == "sent", m
@@ -286,7 +290,8 @@ var codeInMail = regexp.MustCompile(`Verification code: ([a-z0-9]{8})`)
 
 // TestJourneyWithPeersThatOthersWrote registers a domain, proves it in Knot through
 // two unbound, proves an address by the code that comes out of Postfix, has the
-// signed mail judged by programs of others, and then lets the tenant's name server
+// signed mail judged by programs of others, also with a reverse-path of the
+// tenant's own, and then lets the tenant's name server
 // fail for longer than an absence would be forgiven.
 func TestJourneyWithPeersThatOthersWrote(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
@@ -358,13 +363,16 @@ func TestJourneyWithPeersThatOthersWrote(t *testing.T) {
 	}
 	step("the address is ACTIVE by the code that came out of Postfix")
 
-	signed := c.send(sink, "Your invoice of today")
+	signed := c.send(sink, "Your invoice of today", "")
 	if !bytes.Contains(signed.Data, []byte("by "+relayHost+" (Postfix)")) {
 		t.Errorf("the mail did not come through Postfix:\n%s", signed.Data)
 	}
 	c.judgeDKIM(resolvers[0], codeMail, signed, records)
 	c.judgeSPF(resolvers[1], signed)
 	step("python3-dkim and python3-spf judge as they should, whole and tampered with")
+
+	c.ownReversePath(resolvers[1], domain, strings.TrimSuffix(evidence, "/findings"), sink)
+	step("a MAIL FROM domain passes python3-spf aligned, and does what it says without its MX")
 
 	c.lose(domain, records)
 	step("records that are taken away are lost after the grace, and only they")
@@ -500,7 +508,7 @@ func (c *client) survive(evidence, domain string, sink *mailtest.Sink) {
 	if !all(status, "ACTIVE") {
 		c.t.Errorf("after SERVFAIL: %v", status)
 	}
-	if m := c.send(sink, "Sent while nobody answers"); m.To != reader {
+	if m := c.send(sink, "Sent while nobody answers", ""); m.To != reader {
 		c.t.Errorf("mail went to %s", m.To)
 	}
 }
