@@ -400,7 +400,11 @@ func (s *Service) renew(ctx context.Context, old Domain) (Domain, error) {
 func (s *Service) MakeKeys(ctx context.Context, tenant, id ID) error {
 	d, err := s.store.Domain(ctx, tenant, id)
 	if err == nil {
-		err = s.provider.MakeKeys(ctx, d)
+		if err = s.provider.MakeKeys(ctx, d); err != nil {
+			if _, gone := s.store.Domain(ctx, tenant, id); KindOf(gone) == NotFound {
+				return nil // deleted meanwhile, and its keys revoked
+			}
+		}
 	}
 	if KindOf(err) == NotFound {
 		return nil

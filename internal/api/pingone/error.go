@@ -82,6 +82,9 @@ func errorOf(id string, err error) (int, errorBody) {
 		if c, ok := collections[e.Field]; ok && e.Kind == sender.Limit {
 			d.Target = c
 		}
+		if e.Field == "locale" && e.Kind == sender.Invalid {
+			d.Target = "language" // as clients look for it
+		}
 		b.Details = []errorDetail{d}
 	}
 	return a.status, b

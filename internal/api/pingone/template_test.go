@@ -121,7 +121,7 @@ func TestBadContentsAreRefused(t *testing.T) {
 	mine := h.call("POST", h.contents("general"), text("variant", "mine")).Want(201).String("id")
 	for _, c := range []struct{ name, body, code, target string }{
 		{"no locale", text("locale", nil), "REQUIRED_VALUE", "locale"},
-		{"unknown locale", text("locale", "xx-"), "INVALID_VALUE", "locale"},
+		{"unknown locale", text("locale", "xx-"), "INVALID_VALUE", "language"},
 		{"no method", text("deliveryMethod", nil), "REQUIRED_VALUE", "deliveryMethod"},
 		{"SMS", text("deliveryMethod", "SMS", "content", "x"), "INVALID_VALUE", "deliveryMethod"},
 		{"another case", text("deliveryMethod", "email"), "INVALID_VALUE", "deliveryMethod"},
@@ -160,7 +160,7 @@ func TestBadContentsAreRefused(t *testing.T) {
 	h.call("POST", h.contents("device_pairing"), text("body", "<b>${OTP}</b>")).Want(201)
 	h.call("POST", h.contents("other"), text()).Want(404)
 	h.call("POST", h.contents("general"), text(), "Content-Type", "text/plain").Want(415)
-	wantDetail(t, h.call("PUT", h.contents("general")+"/"+mine, text("locale", "de")), "INVALID_VALUE", "locale")
+	wantDetail(t, h.call("PUT", h.contents("general")+"/"+mine, text("locale", "de")), "INVALID_VALUE", "language")
 	h.call("PUT", h.contents("transaction")+"/"+mine, text()).Want(404)
 	h.call("GET", h.contents("transaction")+"/"+mine, "").Want(404)
 	h.call("DELETE", h.contents("transaction")+"/"+mine, "").Want(404)
