@@ -551,7 +551,7 @@ func (l lossy) Read(p []byte) (int, error) {
 }
 
 // With three packets of ten lost and one resolver of three lying, a published record is
-// never called absent and an unpublished one never there; and mostly something is told.
+// never called absent and an unpublished one never there; and more often than not something is told.
 func TestLossOfPacketsIsNeverLossOfProof(t *testing.T) {
 	told, rounds := 0, 150
 	for seed := range rounds {
@@ -607,7 +607,7 @@ func TestLossOfPacketsIsNeverLossOfProof(t *testing.T) {
 		})
 	}
 	t.Logf("%d of %d checks told something", told, 3*rounds)
-	if told < 2*rounds {
+	if told < rounds*3/2 {
 		t.Errorf("only %d of %d checks told anything", told, 3*rounds)
 	}
 }
