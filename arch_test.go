@@ -74,6 +74,7 @@ var house = map[string][]string{
 	"internal/mail/mailtest":    {"internal/mail"},
 	"internal/store/storetest":  {"internal/store", "internal/sender", "internal/otp", "internal/dnscheck", "internal/template"},
 	"internal/api/apitest":      {"internal/api", "internal/auth", "internal/sender", "internal/otp", "internal/dnscheck/...", "internal/store"},
+	"contract/devtest":          {},
 
 	// Measures the whole program, so it may take any part of it.
 	"bench": {"internal/..."},

@@ -262,19 +262,19 @@ func TestLinksHaveThePublicBase(t *testing.T) {
 
 // TestTLSLeadsToTheSame is how clients that insist on https get there.
 func TestTLSLeadsToTheSame(t *testing.T) {
-	ca, err := os.ReadFile(dev.env["POSTSEAL_CA_FILE"])
+	ca, err := os.ReadFile(dev.Env["POSTSEAL_CA_FILE"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		t.Fatalf("%s holds no certificate", dev.env["POSTSEAL_CA_FILE"])
+		t.Fatalf("%s holds no certificate", dev.Env["POSTSEAL_CA_FILE"])
 	}
 	both(t, func(t *testing.T, c *client) {
 		transport := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 		t.Cleanup(transport.CloseIdleConnections)
 		over := &client{
-			key: c.key, base: dev.env["POSTSEAL_TLS_URL"] + "/pingid", host: c.host, style: c.style,
+			key: c.key, base: dev.Env["POSTSEAL_TLS_URL"] + "/pingid", host: c.host, style: c.style,
 			http: &http.Client{Transport: transport, Timeout: 15 * time.Second},
 		}
 		// Which of the two is the public base of a development instance is open.

@@ -143,7 +143,7 @@ func newClient(text string) (*client, error) {
 // every other test relies on, too.
 func TestPropertiesFileSuitsBothKindsOfReaders(t *testing.T) {
 	for _, name := range []string{"PINGID_PROPERTIES", "PINGID_PROPERTIES_2"} {
-		info, err := os.Stat(dev.env[name])
+		info, err := os.Stat(dev.Env[name])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -698,9 +698,6 @@ func TestSenderOfOnesOwn(t *testing.T) {
 
 // TestThousandTemplatesAreAllowed counts over all applications of the account.
 func TestThousandTemplatesAreAllowed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it makes a thousand templates")
-	}
 	c := tenants[1]
 	have := 0
 	apps, _ := c.get(t, c.at("applications"))["applications"].(list)

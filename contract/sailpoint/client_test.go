@@ -141,7 +141,7 @@ func TestClient(t *testing.T) {
 			node := bounded(ctx, "node", name)
 			node.Dir = scripts
 			node.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + scripts}
-			for name, value := range dev.env {
+			for name, value := range dev.Env {
 				node.Env = append(node.Env, name+"="+value)
 			}
 			out, err := node.CombinedOutput()

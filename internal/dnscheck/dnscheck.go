@@ -6,8 +6,9 @@
 //
 //	[]Record ──> Checker.Check ──> questions, each (name, type) once
 //	                                  │
-//	  ModeAuthoritative: resolvers ──> zone, its servers  (authority.go) ──> every server
-//	                     at every address; then the resolvers, if one of them has it
+//	  ModeAuthoritative: resolvers ──> zone, its servers (delegation.go) ──> every server
+//	                     at every address; then the resolvers,  (authority.go,
+//	                     if one of them has it                   nameserver.go)
 //	  ModeResolver:      every resolver in parallel                         (resolver.go)
 //	                                  │  UDP, TCP if need be                (exchange.go)
 //	          one opinion per server and record   (compare.go, spf.go, dmarc.go)

@@ -40,7 +40,7 @@ type answer struct {
 	proven  bool          // and it is one whose word for that is proof
 	skipped bool          // not waited for, because the others had decided
 
-	// What only authoritative servers give; see authority.go.
+	// What only authoritative servers give; see readAuthority.
 	host  string      // name of the server; empty for a resolver
 	zone  string      // apex of the zone that it was asked as a server of
 	next  string      // bare name outside the zone that a CNAME led to; others are asked there
