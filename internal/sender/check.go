@@ -25,14 +25,15 @@ type Check struct {
 // once for all who wait, unless a look at them has only just finished: whoever
 // reads what, the DNS is asked about a purpose at most once within
 // Verify.Freshness. CheckDomain waits no longer than Verify.Inline and then
-// answers what is known; no purpose means all of them.
+// answers what is known; no purpose means all of them, and that the reader wants to
+// know what is wrong rather than a status.
 func (s *Service) CheckDomain(ctx context.Context, p Principal, tenant, id ID, purposes ...dnscheck.Purpose) (Domain, error) {
 	read := time.Now()
 	_, d, err := s.domain(ctx, p, tenant, id, RoleReader)
 	if err != nil {
 		return d, err
 	}
-	looks, outdated := s.join(ctx, d, s.stale(d, purposes), read)
+	looks, outdated := s.join(ctx, d, s.stale(d, purposes), read, len(purposes) == 0)
 	timer := time.NewTimer(s.settings.Verify.Inline)
 	defer timer.Stop()
 	for _, l := range looks {
@@ -84,7 +85,7 @@ func keyOf(d Domain, p dnscheck.Purpose) lookKey {
 // join returns the looks at these purposes that are under way, after it has begun one at
 // those that nobody looks at. Looks that have only just finished are none any more;
 // outdated tells that one did so after the domain was read.
-func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpose, read time.Time) (looks []*look, outdated bool) {
+func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpose, read time.Time, whole bool) (looks []*look, outdated bool) {
 	s.looksMu.Lock()
 	defer s.looksMu.Unlock()
 	own := &look{done: make(chan struct{})}
@@ -108,7 +109,7 @@ func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.Verify.Inline+10*time.Second)
 		go func() {
 			defer cancel()
-			own.domain, own.err = s.look(ctx, d, mine, true)
+			own.domain, own.err = s.look(ctx, d, mine, true, whole)
 			s.looksMu.Lock()
 			defer s.looksMu.Unlock()
 			for _, p := range mine {
@@ -142,15 +143,19 @@ func wants(purposes []dnscheck.Purpose, p dnscheck.Purpose) bool {
 }
 
 // look asks the DNS about the domain's facets of these purposes and stores what
-// follows.
-func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked bool) (Domain, error) {
+// follows; whole with all that may explain it.
+func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked, whole bool) (Domain, error) {
 	var want []dnscheck.Record
 	for _, r := range s.provider.Records(d) {
 		if wants(purposes, r.Purpose) {
 			want = append(want, r)
 		}
 	}
-	findings := s.checker.Check(ctx, d.Name, want)
+	check := s.checker.Glance
+	if whole {
+		check = s.checker.Check
+	}
+	findings := check(ctx, d.Name, want)
 	if !asked {
 		findings = s.doubt(ctx, d, want, findings)
 	}
@@ -394,7 +399,7 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 			return err
 		}
 	}
-	_, err := s.look(ctx, d, nil, false)
+	_, err := s.look(ctx, d, nil, false, false)
 	return err
 }
 
