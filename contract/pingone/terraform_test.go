@@ -652,9 +652,14 @@ type questions struct {
 }
 
 type question struct {
-	name string
-	at   time.Time
+	name   string
+	at     time.Time // by the kernel's clock: this process may be slow to read it
+	answer bool      // or an answer to it
 }
+
+// patience is the least time after which a question that nobody has answered may be
+// asked again by whoever asks it: that is no other look.
+const patience = 300 * time.Millisecond
 
 // ofDomain: at or below one of the fifty names. What lies above belongs to none of
 // them; it is looked at for advice, once for each.
@@ -682,19 +687,25 @@ func sniff(t *testing.T, server string) *questions {
 		return nil
 	}
 	_ = raw.SetReadBuffer(8 << 20)
+	if err := stampArrivals(raw); err != nil {
+		t.Logf("DNS queries are not counted, since nobody tells when they were sent: %v", err)
+		_ = raw.Close()
+		return nil
+	}
 	q := &questions{}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b := make([]byte, 1<<16)
+		b, control := make([]byte, 1<<16), make([]byte, 256)
 		for {
-			n, _, err := raw.ReadFrom(b)
+			n, m, _, _, err := raw.ReadMsgIP(b, control)
 			if err != nil {
 				return
 			}
-			if name, ok := query(b[:n], at.Port); ok {
+			header := min(n, int(b[0]&15)*4) // of IPv4, in front of the datagram
+			if name, answer, ok := message(b[header:n], at.Port); ok {
 				q.mu.Lock()
-				q.all = append(q.all, question{name, time.Now()})
+				q.all = append(q.all, question{name, arrival(control[:m]), answer})
 				q.mu.Unlock()
 			}
 		}
@@ -706,11 +717,19 @@ func sniff(t *testing.T, server string) *questions {
 	return q
 }
 
-// query reads the name and type of a DNS query to that port out of a UDP datagram.
-func query(b []byte, port int) (string, bool) {
+// message reads the name and type that a DNS message to or from that port is about out of a
+// UDP datagram.
+func message(b []byte, port int) (about string, answer, ok bool) {
 	const udp, header = 8, 12
-	if len(b) < udp+header+5 || int(binary.BigEndian.Uint16(b[2:])) != port || b[udp+2]&0x80 != 0 {
-		return "", false
+	if len(b) < udp+header+5 {
+		return "", false, false
+	}
+	end := b[2:] // the receiver's
+	if answer = b[udp+2]&0x80 != 0; answer {
+		end = b
+	}
+	if int(binary.BigEndian.Uint16(end)) != port {
+		return "", false, false
 	}
 	b = b[udp+header:]
 	var name []string
@@ -719,9 +738,9 @@ func query(b []byte, port int) (string, bool) {
 		b = b[1+b[0]:]
 	}
 	if len(b) < 3 {
-		return "", false
+		return "", false, false
 	}
-	return fmt.Sprintf("%s %d", strings.Join(name, "."), binary.BigEndian.Uint16(b[1:])), true
+	return fmt.Sprintf("%s %d", strings.Join(name, "."), binary.BigEndian.Uint16(b[1:])), answer, true
 }
 
 // now is a time before which everything that was sent has been read. A slow machine
@@ -742,18 +761,36 @@ func (q *questions) now() time.Time {
 	}
 }
 
-func (q *questions) since(mark time.Time) tally {
-	found := tally{}
+// asked returns when each name and type was asked for since then, repetitions for want of an
+// answer left out.
+func (q *questions) asked(mark time.Time) map[string][]time.Time {
+	times := map[string][]time.Time{}
 	if q == nil {
-		return found
+		return times
 	}
 	q.now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	waiting := map[string]time.Time{}
 	for _, x := range q.all {
-		if x.at.After(mark) && ofDomain.MatchString(x.name) {
-			found[x.name]++
+		if !x.at.After(mark) || !ofDomain.MatchString(x.name) {
+			continue
 		}
+		last := waiting[x.name]
+		if delete(waiting, x.name); x.answer {
+			continue
+		}
+		if waiting[x.name] = x.at; last.IsZero() || x.at.Sub(last) < patience {
+			times[x.name] = append(times[x.name], x.at)
+		}
+	}
+	return times
+}
+
+func (q *questions) since(mark time.Time) tally {
+	found := tally{}
+	for name, at := range q.asked(mark) {
+		found[name] = len(at)
 	}
 	return found
 }
@@ -766,15 +803,7 @@ func (q *questions) sparse(t *testing.T, what string, mark time.Time, window tim
 	if q == nil {
 		return
 	}
-	q.now()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	times := map[string][]time.Time{}
-	for _, x := range q.all {
-		if x.at.After(mark) && ofDomain.MatchString(x.name) {
-			times[x.name] = append(times[x.name], x.at)
-		}
-	}
+	times := q.asked(mark)
 	t.Logf("%s: questions about %d names and types", what, len(times))
 	if len(times) == 0 {
 		t.Errorf("%s: no question was seen", what)

@@ -145,7 +145,11 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if err != nil {
 		return a, err
 	}
-	checker, err := c.checker()
+	settings := c.settings()
+	if x.fastClock {
+		settings = fastClock(settings)
+	}
+	checker, err := c.checker(2 * settings.Verify.PendingEvery)
 	if err != nil {
 		return a, err
 	}
@@ -156,10 +160,6 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	canary, err := dnscheck.NewCanary(checker, zones...)
 	if err != nil {
 		return a, err
-	}
-	settings := c.settings()
-	if x.fastClock {
-		settings = fastClock(settings)
 	}
 	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Canary: canary, Provider: provider, Settings: settings, Log: log}); err != nil {
 		return a, err
@@ -258,7 +258,8 @@ func newRelay(r RelayConfig, service dnscheck.Name) (*mail.Relay, error) {
 	return mail.NewRelay(c)
 }
 
-func (c Config) checker() (*dnscheck.Checker, error) {
+// checker makes what asks the DNS; see dnscheck.CheckerConfig for explainEvery.
+func (c Config) checker(explainEvery time.Duration) (*dnscheck.Checker, error) {
 	servers := slices.Clone(c.DNS.Resolvers)
 	if len(servers) == 0 {
 		system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
@@ -280,6 +281,7 @@ func (c Config) checker() (*dnscheck.Checker, error) {
 	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{
 		Resolver: resolver, Quorum: c.Verify.Quorum, Mode: dnscheck.Mode(c.DNS.Mode),
 		AuthoritativeMap: addresses, AllowPrivateNS: c.DNS.AllowPrivateNS, TrustAD: c.DNS.TrustAD,
+		ExplainEvery: explainEvery,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("verify.quorum is %d with the resolvers %s: %w", c.Verify.Quorum, strings.Join(servers, ", "), err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"slices"
@@ -77,10 +78,15 @@ type CheckerConfig struct {
 	// checks; 0 means 50 and 600. One name server, which may have many zones, gets at most ten
 	// times that. The zones of our own targets are not limited.
 	ZoneRate, ZoneBurst int
+	// ExplainEvery spares Glance the many questions that look for why a record is missing: for so
+	// long after they were answered in vain, it does not ask them again where it finds the
+	// same. What explains something is never remembered. 0: Glance is Check.
+	ExplainEvery time.Duration
 }
 
 // Checker compares what owners published with what we asked for. It is safe for concurrent
-// use and keeps nothing between checks but the rates of questions.
+// use and keeps nothing between checks but the rates of questions, and which of them were
+// asked in vain.
 type Checker struct {
 	resolver      *Resolver
 	quorum        int
@@ -93,6 +99,7 @@ type Checker struct {
 	maxQuestions  int
 	zones         throttle
 	servers       throttle
+	vain          vain
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would
@@ -105,6 +112,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 		resolver: c.Resolver, quorum: cmp.Or(c.Quorum, defaultQuorum), timeout: c.Timeout,
 		allowPrivate: c.AllowPrivateNS, lookInside: c.LookInside, addressMap: make(map[netip.Addr]string), trustAD: make(map[string]bool),
 		maxQuestions: cmp.Or(c.MaxQuestions, maxQuestions),
+		vain:         vain{every: c.ExplainEvery, seed: maphash.MakeSeed(), until: make(map[uint64]time.Time)},
 	}
 	k.zones.rate, k.zones.burst = float64(cmp.Or(c.ZoneRate, zoneRate)), float64(cmp.Or(c.ZoneBurst, zoneBurst))
 	k.servers.rate, k.servers.burst = 10*k.zones.rate, 10*k.zones.burst
@@ -149,9 +157,20 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 // server, all in parallel; more questions follow only where an answer was negative, and for
 // SPF. Checks of the same domain at the same time are not joined.
 func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
+	return c.check(ctx, domain, want, false)
+}
+
+// Glance is Check for those who look often, and at states rather than at explanations: what
+// explains an absence may be found later; see CheckerConfig.ExplainEvery.
+func (c *Checker) Glance(ctx context.Context, domain Name, want []Record) []Finding {
+	return c.check(ctx, domain, want, true)
+}
+
+func (c *Checker) check(ctx context.Context, domain Name, want []Record, glance bool) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	r := c.newRun(domain)
+	r.glance = glance
 	for i, rec := range want {
 		if i < maxChecked {
 			q := rec.question()
@@ -205,6 +224,7 @@ func (c *Checker) newRun(domain Name) *run {
 type run struct {
 	*Checker
 	domain Name
+	glance bool
 	wanted map[question][]Record // written before the check begins
 	list   []Record
 

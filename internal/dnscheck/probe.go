@@ -2,6 +2,9 @@ package dnscheck
 
 import (
 	"context"
+	"fmt"
+	"hash/maphash"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -26,8 +29,9 @@ func probed(c Code) bool {
 // suspicion is one question that may explain what was found, and how to read the answer.
 // read returns false when the suspicion was wrong.
 type suspicion struct {
-	q    question
-	read func(ctx context.Context, a answer) (opinion, bool)
+	q      question
+	read   func(ctx context.Context, a answer) (opinion, bool)
+	always bool // is asked by Glance, too
 }
 
 // investigate asks servers that are known to answer where else the record may be, and what
@@ -35,19 +39,119 @@ type suspicion struct {
 // the one that comes first in the order of precedence wins, if it comes before what is known.
 func (r *run) investigate(ctx context.Context, rec Record, q question, v verdict) (opinion, bool) {
 	suspicions := r.suspicions(rec, q, v)
+	key := fmt.Sprint(r.domain, rec, v.code, v.why.code, v.why.found)
+	known := r.glance && r.vain.recent(key)
+	if known {
+		suspicions = slices.DeleteFunc(suspicions, func(s suspicion) bool { return !s.always })
+	}
 	answers := make([]answer, len(suspicions))
 	var wg sync.WaitGroup
 	for i, s := range suspicions {
-		wg.Go(func() { answers[i] = r.one(ctx, v.witness, s.q) })
+		wg.Go(func() { answers[i] = r.probe(ctx, v.witness, rec, s.q) })
 	}
 	wg.Wait()
-	best, found := v.why, false
+	best, found, all := v.why, false, !known
 	for i, s := range suspicions {
+		all = all && answers[i].told()
 		if op, ok := s.read(ctx, answers[i]); ok && comesBefore(op.code, best.code) {
 			best, found = op, true
 		}
 	}
+	switch {
+	case found:
+		r.vain.drop(key)
+	case all && ctx.Err() == nil:
+		r.vain.put(key)
+	}
 	return best, found
+}
+
+// vain remembers for what an explanation was looked for and not found.
+type vain struct {
+	every time.Duration // 0: it remembers nothing
+	seed  maphash.Seed
+
+	mu    sync.Mutex
+	until map[uint64]time.Time
+}
+
+// maxVain bounds the memory of a vain to a few megabytes.
+const maxVain = 1 << 16
+
+func (v *vain) recent(key string) bool {
+	if v.every <= 0 {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Now().Before(v.until[maphash.String(v.seed, key)])
+}
+
+func (v *vain) drop(key string) {
+	if v.every <= 0 {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.until, maphash.String(v.seed, key))
+}
+
+func (v *vain) put(key string) {
+	if v.every <= 0 {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if len(v.until) >= maxVain {
+		maps.DeleteFunc(v.until, func(_ uint64, until time.Time) bool { return !now.Before(until) })
+		if len(v.until) >= maxVain { // to forget costs questions, to grow costs memory
+			clear(v.until)
+		}
+	}
+	v.until[maphash.String(v.seed, key)] = now.Add(v.every)
+}
+
+// many is how many names of one kind beside each other make it worth sharing what is asked.
+const many = 3
+
+// eldest returns the first of the records that are of the type of this one and beside it,
+// like the DKIM tokens of all regions. It returns false for itself, and where they are few.
+func (r *run) eldest(rec Record) (Record, bool) {
+	var eldest Record
+	names := make(map[Name]bool)
+	for _, o := range r.list {
+		if o.Type == rec.Type && !o.Name.IsZero() && o.Name.Parent() == rec.Name.Parent() {
+			if len(names) == 0 {
+				eldest = o
+			}
+			names[o.Name] = true
+		}
+	}
+	return eldest, len(names) >= many && eldest.Name != rec.Name
+}
+
+// probe asks where else a record may be, or what else at its name. Of many records beside each
+// other most are not there either, and where even the name above does not exist, nothing can
+// be (RFC 8020). But old servers say that of names that have something below, too; so one
+// record is looked for in any case, and only where that isn't there either the others needn't be.
+func (r *run) probe(ctx context.Context, server string, rec Record, q question) answer {
+	label, above, _ := strings.Cut(q.name, ".")
+	denied := func(a answer) bool { return a.result == SawNXDOMAIN && len(a.chain) == 0 }
+	none := func() bool {
+		q := question{above, q.qtype}
+		if r.authoritative { // resolvers would deny what is to come below it as well
+			return denied(r.source(ctx, q))
+		}
+		return denied(r.one(ctx, server, q))
+	}
+	if eldest, ok := r.eldest(rec); ok && strings.HasPrefix(rec.Name.s, label+".") && !within(r.domain.s, above) {
+		first, _, _ := strings.Cut(eldest.Name.s, ".")
+		if none() && denied(r.one(ctx, server, question{first + "." + above, q.qtype})) {
+			return answer{server: server, result: SawNXDOMAIN}
+		}
+	}
+	return r.one(ctx, server, q)
 }
 
 // ancestors lists the names above a record up to the organizational domain: the zones that
@@ -72,7 +176,7 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 			return
 		}
 		asked[name.s] = true
-		list = append(list, suspicion{question{name.s, q.qtype}, func(_ context.Context, a answer) (opinion, bool) {
+		list = append(list, suspicion{q: question{name.s, q.qtype}, read: func(_ context.Context, a answer) (opinion, bool) {
 			if a.result != SawAnswer || !r.looksRight(rec, q, a) {
 				return opinion{}, false
 			}
@@ -145,7 +249,7 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 // replacements suspects data of another type at the right name.
 func (r *run) replacements(rec Record, q question) []suspicion {
 	hint := func(qtype uint16, read func(ctx context.Context, a answer, op opinion) (opinion, bool)) suspicion {
-		return suspicion{question{q.name, qtype}, func(ctx context.Context, a answer) (opinion, bool) {
+		return suspicion{q: question{q.name, qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
 			if a.result != SawAnswer || len(a.chain) > 0 {
 				return opinion{}, false
 			}
@@ -239,7 +343,7 @@ func (r *run) wildcard(rec Record, q question, why opinion) (suspicion, bool) {
 	wild := func(a answer) opinion {
 		return opinion{told: true, code: CodeWildcard, hint: rec.Name.Parent().s, found: slices.Concat(targets(a.chain), a.values())}
 	}
-	return suspicion{question{beside.s, q.qtype}, func(ctx context.Context, a answer) (opinion, bool) {
+	return suspicion{q: question{beside.s, q.qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
 		if len(a.chain) > 0 {
 			return wild(a), slices.Contains(why.found, "CNAME "+a.chain[0]+".") || same(a.values(), why.found)
 		}
@@ -274,7 +378,7 @@ func (r *run) orphan(v verdict) []suspicion {
 	if r.authoritative || org.s == "" {
 		return nil
 	}
-	return []suspicion{{question{org.s, dns.TypeSOA}, func(_ context.Context, a answer) (opinion, bool) {
+	return []suspicion{{q: question{org.s, dns.TypeSOA}, read: func(_ context.Context, a answer) (opinion, bool) {
 		return opinion{told: true, code: CodeNotDelegated, hint: "does not exist"}, a.result == SawNXDOMAIN
 	}}}
 }
@@ -285,7 +389,7 @@ func (r *run) orphan(v verdict) []suspicion {
 // they hold already, where that is allowed.
 func (r *run) inside(rec Record, q question, v verdict) suspicion {
 	apex := bare(v.soa.Hdr.Name)
-	return suspicion{question{apex, dns.TypeSOA}, func(ctx context.Context, _ answer) (opinion, bool) {
+	return suspicion{always: true, q: question{apex, dns.TypeSOA}, read: func(ctx context.Context, _ answer) (opinion, bool) {
 		own := make(map[string]bool)
 		for _, a := range r.poll(ctx, question{apex, dns.TypeSOA}, false) {
 			for _, rr := range a.records {

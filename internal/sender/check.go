@@ -2,9 +2,9 @@ package sender
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,53 +22,118 @@ type Check struct {
 // CheckDomain returns a domain whose facets of these purposes are as fresh as a
 // reader may expect: reading a status is the check. Verified facets come from
 // the store, since the background looks after them. Others are looked at now,
-// once for all who wait, unless a check of them has only just finished. It
-// waits no longer than Verify.Inline and then answers what is known; no purpose
-// means all of them.
+// once for all who wait, unless a look at them has only just finished: whoever
+// reads what, the DNS is asked about a purpose at most once within
+// Verify.Freshness. CheckDomain waits no longer than Verify.Inline and then
+// answers what is known; no purpose means all of them, and that the reader wants to
+// know what is wrong rather than a status.
 func (s *Service) CheckDomain(ctx context.Context, p Principal, tenant, id ID, purposes ...dnscheck.Purpose) (Domain, error) {
+	read := time.Now()
 	_, d, err := s.domain(ctx, p, tenant, id, RoleReader)
-	what := string(id) + " " + strconv.FormatInt(d.Version, 10) + " " + joinPurposes(purposes) // what changed since is another thing to look at
-	if _, fresh := s.looked.Get(what); err != nil || fresh || !s.stale(d, purposes) {
+	if err != nil {
 		return d, err
 	}
-	flight := s.flight.DoChan(what, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.Verify.Inline+10*time.Second)
-		defer cancel()
-		d, err := s.look(ctx, d, purposes, true)
-		if err == nil {
-			s.looked.Put(what, true, time.Now())
-		}
-		return d, err
-	})
+	looks, outdated := s.join(ctx, d, s.stale(d, purposes), read, len(purposes) == 0)
 	timer := time.NewTimer(s.settings.Verify.Inline)
 	defer timer.Stop()
-	select {
-	case r := <-flight:
-		if r.Err != nil {
-			return Domain{}, r.Err
+	for _, l := range looks {
+		select {
+		case <-l.done:
+			if l.err != nil {
+				return Domain{}, l.err
+			}
+		case <-timer.C:
+			return d, nil // the look goes on and is stored; the next reader sees it
+		case <-ctx.Done():
+			return Domain{}, ctx.Err()
 		}
-		return r.Val.(Domain), nil
-	case <-timer.C:
-		return d, nil // the check goes on and is stored; the next reader sees it
-	case <-ctx.Done():
-		return Domain{}, ctx.Err()
 	}
+	switch {
+	case len(looks) == 1 && !outdated:
+		return looks[0].domain, nil
+	case len(looks) > 0 || outdated:
+		return s.store.Domain(ctx, tenant, id)
+	}
+	return d, nil
 }
 
-func joinPurposes(ps []dnscheck.Purpose) string {
-	words := make([]string, len(ps))
-	for i, p := range ps {
-		words[i] = string(p)
-	}
-	return strings.Join(words, ",")
+// look is one look at some purposes of a domain that clients wait for.
+type look struct {
+	done   chan struct{}
+	domain Domain // written before done is closed, as is err
+	err    error
 }
 
-// stale reports whether any facet of these purposes is unverified and was last
-// checked too long ago.
-func (s *Service) stale(d Domain, purposes []dnscheck.Purpose) bool {
-	return slices.ContainsFunc(d.Facets, func(f Facet) bool {
-		return wants(purposes, f.Purpose) && f.Status != Verified && s.now().Sub(f.CheckedAt) > s.settings.Verify.Freshness
-	})
+// lookKey names what is looked at. Facets that moved meanwhile are another thing to look
+// at, since findings about what they were are dropped; see learn.
+type lookKey struct {
+	domain  ID
+	purpose dnscheck.Purpose
+	facets  string
+}
+
+func keyOf(d Domain, p dnscheck.Purpose) lookKey {
+	var facets strings.Builder
+	for _, f := range d.Facets {
+		if f.Purpose == p {
+			fmt.Fprintln(&facets, f.Region, f.Epoch, f.Since.UnixMicro())
+		}
+	}
+	return lookKey{d.ID, p, facets.String()}
+}
+
+// join returns the looks at these purposes that are under way, after it has begun one at
+// those that nobody looks at. Looks that have only just finished are none any more;
+// outdated tells that one did so after the domain was read.
+func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpose, read time.Time, whole bool) (looks []*look, outdated bool) {
+	s.looksMu.Lock()
+	defer s.looksMu.Unlock()
+	own := &look{done: make(chan struct{})}
+	var mine []dnscheck.Purpose
+	for _, p := range purposes {
+		key := keyOf(d, p)
+		if at, fresh := s.looked.Get(key); fresh {
+			outdated = outdated || !at.Before(read)
+			continue
+		}
+		l := s.looks[key]
+		if l == nil {
+			l, s.looks[key] = own, own
+			mine = append(mine, p)
+		}
+		if !slices.Contains(looks, l) {
+			looks = append(looks, l)
+		}
+	}
+	if len(mine) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.Verify.Inline+10*time.Second)
+		go func() {
+			defer cancel()
+			own.domain, own.err = s.look(ctx, d, mine, true, whole)
+			s.looksMu.Lock()
+			defer s.looksMu.Unlock()
+			for _, p := range mine {
+				key := keyOf(d, p)
+				delete(s.looks, key)
+				if now := time.Now(); own.err == nil {
+					s.looked.Put(key, now, now)
+				}
+			}
+			close(own.done)
+		}()
+	}
+	return looks, outdated
+}
+
+// stale lists those of the purposes with a facet that is not verified and was last checked
+// too long ago.
+func (s *Service) stale(d Domain, purposes []dnscheck.Purpose) (stale []dnscheck.Purpose) {
+	for _, f := range d.Facets {
+		if wants(purposes, f.Purpose) && f.Status != Verified && s.now().Sub(f.CheckedAt) > s.settings.Verify.Freshness && !slices.Contains(stale, f.Purpose) {
+			stale = append(stale, f.Purpose)
+		}
+	}
+	return stale
 }
 
 // wants reports whether a purpose is among the wanted ones. Whoever wants SPF wants it
@@ -78,15 +143,19 @@ func wants(purposes []dnscheck.Purpose, p dnscheck.Purpose) bool {
 }
 
 // look asks the DNS about the domain's facets of these purposes and stores what
-// follows.
-func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked bool) (Domain, error) {
+// follows; whole with all that may explain it.
+func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked, whole bool) (Domain, error) {
 	var want []dnscheck.Record
 	for _, r := range s.provider.Records(d) {
 		if wants(purposes, r.Purpose) {
 			want = append(want, r)
 		}
 	}
-	findings := s.checker.Check(ctx, d.Name, want)
+	check := s.checker.Glance
+	if whole {
+		check = s.checker.Check
+	}
+	findings := check(ctx, d.Name, want)
 	if !asked {
 		findings = s.doubt(ctx, d, want, findings)
 	}
@@ -330,7 +399,7 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 			return err
 		}
 	}
-	_, err := s.look(ctx, d, nil, false)
+	_, err := s.look(ctx, d, nil, false, false)
 	return err
 }
 

@@ -179,7 +179,14 @@ func (l *lagging) once(d time.Duration) {
 }
 
 func (l *lagging) Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	findings := l.Checker.Check(ctx, domain, want)
+	return l.late(l.Checker.Check(ctx, domain, want))
+}
+
+func (l *lagging) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+	return l.late(l.Checker.Glance(ctx, domain, want))
+}
+
+func (l *lagging) late(findings []dnscheck.Finding) []dnscheck.Finding {
 	l.mu.Lock()
 	lag := l.lag
 	l.lag = 0

@@ -121,6 +121,10 @@ func (f Facet) Renewable(now time.Time, v Verify) bool {
 	return f.Status == Lapsed && f.Proves() && now.Sub(f.Since) > v.KeepTokens
 }
 
+// pendingPace makes the waits for a pending facet grow with its age once the close watch is
+// over: whoever publishes after an hour is seen within two minutes, after a day within 36.
+const pendingPace = 40
+
 // NextCheck returns when a facet is worth looking at again after this
 // observation: closely while pending, then ever more rarely; daily while
 // verified, hourly while lapsing; sooner where the last look learnt nothing.
@@ -148,7 +152,7 @@ func NextCheck(f Facet, o Observation, now time.Time, v Verify) time.Time {
 		case age > v.PendingGiveUp:
 			d = v.VerifiedEvery
 		default:
-			d = min(max(age/10, v.PendingEvery), v.LapsingEvery)
+			d = min(max(age/pendingPace, v.PendingEvery), v.LapsingEvery)
 		}
 		if o.RetryAt.After(now.Add(d)) { // resolvers hold the old answer until then
 			d = min(o.RetryAt.Sub(now), v.LapsingEvery)

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 )
@@ -26,12 +25,13 @@ type Service struct {
 	mass        massGuard
 	sick        sickness
 	serviceName dnscheck.Name
-	codeKey     []byte // keys the hashes of verification codes and recipients
-	owner       string // names this process in leases
-	flight      singleflight.Group
-	tenants     Recent[ID, Tenant]   // read on every request, changed by operators
-	looked      Recent[string, bool] // checks that just finished and changed nothing
-	ownRelays   Recent[ID, *Relay]   // nil: the tenant has none
+	codeKey     []byte                     // keys the hashes of verification codes and recipients
+	owner       string                     // names this process in leases
+	looksMu     sync.Mutex                 // of looks, and of looked as far as it must agree with them
+	looks       map[lookKey]*look          // under way, for clients
+	tenants     Recent[ID, Tenant]         // read on every request, changed by operators
+	looked      Recent[lookKey, time.Time] // when looks finished that have only just done so
+	ownRelays   Recent[ID, *Relay]         // nil: the tenant has none
 	wake        chan struct{}
 	visited     Recent[ID, time.Time] // domains that a list looked at; see CheckSome
 	compiled    Recent[edition, *compiled]
@@ -63,8 +63,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		store: c.Store, checker: c.Checker, canary: c.Canary, provider: c.Provider, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
+		looks:     make(map[lookKey]*look),
 		visited:   Recent[ID, time.Time]{Age: time.Hour},
-		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
+		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[lookKey, time.Time]{Age: c.Settings.Verify.Freshness},
 	}
 	s.mass.init(c.Settings.Verify, time.Now(), c.Log)
 	if c.Settings.ReservedDomain != "" {
