@@ -116,6 +116,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeMXNull:
 		return fmt.Sprintf("%s has a null MX (\"0 .\"), which refuses all mail: replace it by %q", name, rec.Expected())
 	case CodeSPFMissing:
+		if meant := meantForSPF(op.found); meant != "" {
+			return fmt.Sprintf("%s has no SPF record, because receivers take none for one that does not begin with \"v=spf1\" and a blank: replace %s, publish %s", name, quote(meant), demand(rec, zone))
+		}
 		return fmt.Sprintf("%s has no SPF record: publish %s%s", name, demand(rec, zone), held)
 	case CodeSPFIncludeMissing:
 		return fmt.Sprintf("the SPF record at %s does not include %s: change it from %s to %s", name, includeTarget(rec.Value), found(op), quoteOurs(op.hint))
@@ -140,6 +143,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeNotDelegated:
 		return fmt.Sprintf("the domain of %s %s: register it, or have the delegation at its registrar set to the name servers that hold its zone, then publish %s", name, cutOr(op.hint, "does not exist"), demand(rec, zone))
 	case CodeWildcard:
+		if len(op.found) > 0 && strings.HasPrefix(op.found[0], "DNAME ") {
+			return fmt.Sprintf("a DNAME at %s leads all names below it to us, which proves nothing because it lets other people's records through as well: remove it, and publish %s", cutOr(op.hint, "?"), demand(rec, zone))
+		}
 		return fmt.Sprintf("only the wildcard *.%s answers at %s, with %s: publish beside it %s", cutOr(op.hint, "?"), name, found(op), demand(rec, zone))
 	case CodeCNAMEProxied:
 		return fmt.Sprintf("%s answers with an address of a proxy (%s) and hides its CNAME: switch the proxy off for this name (\"DNS only\"), so that it is a CNAME to %q", name, found(op), rec.Expected())
@@ -164,7 +170,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeTargetDoubled:
 		return fmt.Sprintf("the %s at %s points to %s, with your own zone appended: write the target with a full stop at its end, %q", rec.Type, name, found(op), absolute(rec.Value))
 	case CodeValueQuoted:
-		return fmt.Sprintf("the value at %s has quotes, blanks or line breaks in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the value at %s has quotes, backslashes, blanks or invisible characters in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueCaseChanged:
 		return fmt.Sprintf("the value at %s was changed between upper and lower case: change %s to exactly %s", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueTruncated:
