@@ -338,6 +338,14 @@ func (s *scene) undefined(name string) bool { return strings.HasSuffix(name, ".n
 // play makes the servers of a scene and checks its records. It must run in a bubble.
 func (s *scene) play(t testing.TB) []Finding {
 	t.Helper()
+	c, _ := s.stage(t)
+	return c.Check(t.Context(), mustName(t, s.domain), s.records())
+}
+
+// stage makes the servers of a scene, by host name and by address, and a checker that
+// asks them.
+func (s *scene) stage(t testing.TB) (*Checker, map[string][]*dnstest.Server) {
+	t.Helper()
 	network := dnstest.Network{}
 	byName := make(map[string][]*dnstest.Server)
 	for _, server := range slices.Concat(s.world(), s.servers) {
@@ -377,7 +385,7 @@ func (s *scene) play(t testing.TB) []Finding {
 	if err != nil {
 		t.Fatalf("%s: %v", s.file, err)
 	}
-	return c.Check(t.Context(), mustName(t, s.domain), s.records())
+	return c, byName
 }
 
 func (s *scene) records() []Record {
