@@ -101,6 +101,9 @@ func absence(rec Record, a answer) opinion {
 // nothing can be published at that name.
 func aliased(rec Record, a answer) opinion {
 	op := opinion{told: true, code: CodeWrongType, found: targets(a.chain[:1]), via: a.chain}
+	if a.dname != "" {
+		op.found[0] += " made by the DNAME at " + a.dname + "."
+	}
 	if rec.isSPF() || rec.Type == MX {
 		op.code = CodeCNAMEWithOtherData
 	}

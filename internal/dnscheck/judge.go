@@ -408,12 +408,12 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		v2 = verdict{outcome: Unknown, code: CodeTimeout, zone: v.zone, silent: []string{"enough resolvers that agree on the name servers"}}
 	case v2.why.match && len(s.zone.refused) > 0 && len(silent) == 0 && lame == 0:
 		v2.outcome, v2.code = Unknown, CodeSplitHorizon
-	case v2.outcome == Missing && v2.code == CodeNXDOMAIN && len(rows) == 0 && s.zone.absent != "":
-		v2.code, v2.retry = CodeNotDelegated, 0
-		v2.why = opinion{told: true, code: v2.code, hint: "is unknown to its parent"}
 	case v2.outcome == Missing || v2.outcome == Mismatch:
 		// That resolvers do not know it is no absence: there are servers that may, or a network
 		// that hides them.
+		if v2.code == CodeNXDOMAIN && len(rows) == 0 && s.zone.absent != "" {
+			v2.why = opinion{told: true, code: CodeNotDelegated, hint: "is unknown to its parent"}
+		}
 		v2.outcome, v2.code, v2.retry = Unknown, worstSilence(silent), 0
 		if len(silent) == 0 && lame == 0 {
 			v2.code = CodeTimeout
