@@ -46,8 +46,9 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 		code = compareText(rec, ours, found)
 	}
 	switch {
-	case code == CodeMatch && rec.Type == CNAME && a.dname != "" && rec.Purpose.grants():
-		// Whatever is below that name leads to us, other people's tokens as well.
+	case code == CodeMatch && a.dname != "" && rec.Purpose.grants():
+		// Whatever is below that name is led there: to us, with other people's tokens as well, or
+		// to somebody who would rule every name below.
 		return opinion{told: true, code: CodeWildcard, found: []string{"DNAME at " + a.dname + "."}, hint: a.dname}
 	case len(a.chain) > 0 && foreign(code):
 		return aliased(rec, a)

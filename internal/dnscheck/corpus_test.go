@@ -510,7 +510,7 @@ func TestCorpusIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if len(list) < 200 || cited < 60 {
+	if len(list) < 400 || cited < 170 {
 		t.Errorf("%d cases, %d of them with a report", len(list), cited)
 	}
 	for _, code := range precedence {

@@ -161,7 +161,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 		return fmt.Sprintf("the domain of %s %s: register it, or have the delegation at its registrar set to the name servers that hold its zone, then publish %s", name, cutOr(op.hint, "does not exist"), demand(rec, zone))
 	case CodeWildcard:
 		if len(op.found) > 0 && strings.HasPrefix(op.found[0], "DNAME ") {
-			return fmt.Sprintf("a DNAME at %s leads all names below it to us, which proves nothing because it lets other people's records through as well: remove it, and publish %s", cutOr(op.hint, "?"), demand(rec, zone))
+			return fmt.Sprintf("a DNAME at %s leads all names below it elsewhere, so that what is found there proves nothing: remove it, and publish %s", cutOr(op.hint, "?"), demand(rec, zone))
 		}
 		above := "" // an empty place on the way up may be covered by a wildcard from further above
 		if op.hint != zone.s {
