@@ -98,7 +98,8 @@ func TestEachMistakeHasItsCode(t *testing.T) {
 		{"truncated", key, `tok1._domainkey.example.org. IN CNAME tok1.dkim.`, CodeValueTruncated, nil},
 		{"stale", staleKey, `tok1._domainkey.example.org. IN CNAME old.dkim.mail.example.`, CodeStaleValue, nil},
 
-		{"right", direct, `tok1._domainkey.example.org. IN TXT "p=MIIBIjANBgkqhki" "G9w0BAQEFAAOC; v=DKIM1"`, CodeMatch, nil},
+		{"right", direct, `tok1._domainkey.example.org. IN TXT "v=DKIM1; p=MIIBIjANBgkqhki" "G9w0BAQEFAAOC; k=rsa"`, CodeMatch, nil},
+		{"version last", direct, `tok1._domainkey.example.org. IN TXT "p=MIIBIjANBgkqhkiG9w0BAQEFAAOC; v=DKIM1"`, CodeDKIMKeyMismatch, nil},
 		{"revoked", direct, `tok1._domainkey.example.org. IN TXT "v=DKIM1; p="`, CodeDKIMKeyRevoked, nil},
 		{"other key", direct, `tok1._domainkey.example.org. IN TXT "v=DKIM1; p=AAAABBBBCCCC"`, CodeDKIMKeyMismatch, nil},
 		{"other algorithm", direct, `tok1._domainkey.example.org. IN TXT "v=DKIM1; k=ed25519; p=MIIBIjANBgkqhkiG9w0BAQEFAAOC"`, CodeDKIMKeyMismatch, nil},

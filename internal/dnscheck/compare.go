@@ -45,7 +45,14 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 	default:
 		code = compareText(rec, ours, found)
 	}
-	if code != CodeMatch {
+	switch {
+	case code == CodeMatch && a.dname != "" && rec.Purpose.grants():
+		// Whatever is below that name is led there: to us, with other people's tokens as well, or
+		// to somebody who would rule every name below.
+		return opinion{told: true, code: CodeWildcard, found: []string{"DNAME at " + a.dname + "."}, hint: a.dname}
+	case len(a.chain) > 0 && foreign(code):
+		return aliased(rec, a)
+	case code != CodeMatch:
 		found = culpritFirst(rec, ours, domain, code, found)
 	}
 	return opinion{told: true, match: code == CodeMatch, code: code, found: found, via: a.chain}
@@ -86,13 +93,31 @@ func absence(rec Record, a answer) opinion {
 		op.code = CodeNXDOMAIN
 	}
 	if len(a.chain) > 0 {
-		op.code = CodeWrongType
-		if rec.Purpose == SPF || rec.Type == MX || rec.Purpose == MailFromSPF {
-			op.code = CodeCNAMEWithOtherData
-		}
-		op.found = []string{"CNAME " + a.chain[0] + "."}
+		return aliased(rec, a)
 	}
 	return op
+}
+
+// aliased is said of a name that is a CNAME to something that is not ours: while it is there,
+// nothing can be published at that name.
+func aliased(rec Record, a answer) opinion {
+	op := opinion{told: true, code: CodeWrongType, found: targets(a.chain[:1]), via: a.chain}
+	if a.dname != "" {
+		op.found[0] += " made by the DNAME at " + a.dname + "."
+	}
+	if rec.isSPF() || rec.Type == MX {
+		op.code = CodeCNAMEWithOtherData
+	}
+	return op
+}
+
+// foreign tells whether a code means that nothing of what was found is ours.
+func foreign(c Code) bool {
+	switch c {
+	case CodeValueMismatch, CodeDKIMKeyMismatch, CodeDKIMKeyRevoked, CodeDKIMMultipleKeys, CodeMXNull:
+		return true
+	}
+	return false
 }
 
 func targets(chain []string) []string {
@@ -122,7 +147,7 @@ func compareText(rec Record, ours []Record, found []string) Code {
 	for _, v := range found {
 		code = better(code, textCode(rec, v))
 		for _, other := range ours {
-			if other.Purpose == rec.Purpose && other.Name == rec.Name && strings.TrimSpace(v) == strings.TrimSpace(other.Value) {
+			if other.Purpose == rec.Purpose && other.Name == rec.Name && trimmed(v) == trimmed(other.Value) {
 				code = better(code, CodeStaleValue)
 			}
 		}
@@ -135,12 +160,12 @@ const minPrefix = 8
 
 // textCode compares one text. Outer blanks do not count.
 func textCode(rec Record, found string) Code {
-	want, found := strings.TrimSpace(rec.Value), strings.TrimSpace(found)
+	want, found := trimmed(rec.Value), trimmed(found)
 	if want == found {
 		return CodeMatch
 	}
 	for _, old := range rec.Previous {
-		if strings.TrimSpace(old) == found {
+		if trimmed(old) == found {
 			return CodeStaleValue
 		}
 	}
@@ -156,15 +181,22 @@ func textCode(rec Record, found string) Code {
 	return CodeValueMismatch
 }
 
+// trimmed drops outer blanks: spaces and line breaks, and nothing that only looks like them.
+func trimmed(s string) string { return strings.Trim(s, " \t\r\n") }
+
 // unquoted drops what forms, mail programs and people add to a value: quotes of any kind,
 // backslashes, blanks and line breaks.
 func unquoted(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune("\"'`\\“”„‘’«»", r) {
+		if added(r) {
 			return -1
 		}
 		return r
 	}, s)
+}
+
+func added(r rune) bool {
+	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune("\"'`\\“”„‘’«»", r)
 }
 
 // compareTarget compares names as names: case and trailing dot do not count.
@@ -257,7 +289,9 @@ func compareKey(rec Record, found []string) Code {
 			code = better(code, textCode(rec, v))
 			continue
 		}
-		keys, texts = append(keys, tags), append(texts, v)
+		if !slices.Contains(texts, v) { // the same twice is one (RFC 2181, section 5)
+			keys, texts = append(keys, tags), append(texts, v)
+		}
 	}
 	switch {
 	case len(keys) == 0:
@@ -273,6 +307,9 @@ func compareKey(rec Record, found []string) Code {
 		if keyTags(old)["p"] == keys[0]["p"] {
 			return CodeStaleValue
 		}
+	}
+	if spoilt := textCode(rec, texts[0]); spoilt == CodeValueQuoted || spoilt == CodeValueCaseChanged {
+		return spoilt
 	}
 	if p := keys[0]["p"]; len(p) >= minPrefix && p != want["p"] && strings.HasPrefix(want["p"], p) {
 		return CodeValueTruncated

@@ -73,7 +73,7 @@ func readScene(t testing.TB, file string) *scene {
 		t.Helper()
 		t.Fatalf("%s:%d: %s", s.file, n+1, fmt.Sprintf(format, args...))
 	}
-	text := strings.NewReplacer("$TOKEN2", token2, "$TOKENLOWER", strings.ToLower(token), "$TOKEN", token, "$KEY2", sceneKey2, "$KEY", sceneKey).Replace(string(b))
+	text := strings.NewReplacer("$TOKEN2", token2, "$TOKENLOWER", strings.ToLower(token), "$TOKEN", token, "$KEY2", sceneKey2, "$KEY", sceneKey, "$EDKEY", sceneEdKey).Replace(string(b))
 	var raw [][]string // text lines of each server
 	for n, line := range strings.Split(text, "\n") {
 		f := fields(line)
@@ -162,8 +162,9 @@ func readScene(t testing.TB, file string) *scene {
 }
 
 const (
-	sceneKey  = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA1n7Yl0oJ9v6m5cXw3Qx"
-	sceneKey2 = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAzzzzl0oJ9v6m5cXw3Qx"
+	sceneKey   = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA1n7Yl0oJ9v6m5cXw3Qx"
+	sceneEdKey = "jCebWOQwz74sAy7QIiLGDiQ6IQEJrKNyElA6vwW/sZI=" // of Ed25519, and a real one
+	sceneKey2  = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAzzzzl0oJ9v6m5cXw3Qx"
 )
 
 // zoneText expands the lines "zone APEX [SERIAL [MINIMUM]]" into SOA and NS records.
@@ -337,6 +338,14 @@ func (s *scene) undefined(name string) bool { return strings.HasSuffix(name, ".n
 // play makes the servers of a scene and checks its records. It must run in a bubble.
 func (s *scene) play(t testing.TB) []Finding {
 	t.Helper()
+	c, _ := s.stage(t)
+	return c.Check(t.Context(), mustName(t, s.domain), s.records())
+}
+
+// stage makes the servers of a scene, by host name and by address, and a checker that
+// asks them.
+func (s *scene) stage(t testing.TB) (*Checker, map[string][]*dnstest.Server) {
+	t.Helper()
 	network := dnstest.Network{}
 	byName := make(map[string][]*dnstest.Server)
 	for _, server := range slices.Concat(s.world(), s.servers) {
@@ -376,7 +385,7 @@ func (s *scene) play(t testing.TB) []Finding {
 	if err != nil {
 		t.Fatalf("%s: %v", s.file, err)
 	}
-	return c.Check(t.Context(), mustName(t, s.domain), s.records())
+	return c, byName
 }
 
 func (s *scene) records() []Record {
@@ -392,9 +401,13 @@ func sceneFaults(t testing.TB, s *scene, words []string) []dnstest.Fault {
 	plain := map[string]dnstest.Fault{
 		"drop": dnstest.Drop, "servfail": dnstest.Servfail, "refused": dnstest.Refused, "nxdomain": dnstest.NXDomain, "lame": dnstest.Referral,
 		"bogus": dnstest.Bogus, "ad": dnstest.Validated, "truncate": dnstest.Truncate, "garbage": dnstest.Garbage, "wrong-id": dnstest.WrongID,
+		"formerr": dnstest.Formerr, "notimp": dnstest.NotImp, "no-aa": dnstest.NoAA, "partial": dnstest.Partial, "lower-case": dnstest.LowerCase, "no-soa": dnstest.NoSOA,
 	}
 	var faults []dnstest.Fault
 	for _, w := range words {
+		w, onTCP := strings.CutPrefix(w, "tcp-")
+		w, withEDNS := strings.CutPrefix(w, "edns-")
+		w, first := strings.CutPrefix(w, "first-")
 		kind, arg, _ := strings.Cut(w, ":")
 		f, ok := plain[kind]
 		switch kind {
@@ -403,12 +416,29 @@ func sceneFaults(t testing.TB, s *scene, words []string) []dnstest.Fault {
 			f, ok = dnstest.ExtendedBogus(uint16(code)), true
 		case "lie":
 			f, ok = dnstest.Lie(arg), true
+		case "also":
+			f, ok = dnstest.Also(arg), true
+		case "additional":
+			f, ok = dnstest.Additional(arg), true
+		case "instead":
+			f, ok = dnstest.Instead(arg), true
+		case "rewrite":
+			f, ok = dnstest.Rewrite(arg), true
 		case "delay":
 			d, err := time.ParseDuration(arg)
 			f, ok = dnstest.Delay(d), err == nil
 		}
 		if !ok {
 			t.Fatalf("%s: unknown fault %q", s.file, w)
+		}
+		if onTCP {
+			f = f.TCPOnly()
+		}
+		if withEDNS {
+			f = f.EDNSOnly()
+		}
+		if first {
+			f = f.First(1)
 		}
 		faults = append(faults, f)
 	}
@@ -480,7 +510,7 @@ func TestCorpusIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if len(list) < 200 || cited < 60 {
+	if len(list) < 400 || cited < 170 {
 		t.Errorf("%d cases, %d of them with a report", len(list), cited)
 	}
 	for _, code := range precedence {

@@ -159,7 +159,10 @@ func ParseDMARC(record string) (DMARCPolicy, error) {
 		}
 	}
 	if !havePolicy {
-		return p, errors.New("there is no p=none, p=quarantine or p=reject")
+		if len(p.Aggregate) == 0 {
+			return p, errors.New("there is no p=none, p=quarantine or p=reject")
+		}
+		note("there is no p, so receivers take p=none, because there is an address for reports") // section 6.6.3
 	}
 	if !haveSub {
 		p.Subdomain = p.Policy
@@ -220,7 +223,7 @@ func dmarcPolicies(values []string) []string {
 	for _, v := range values {
 		first, _, _ := strings.Cut(v, ";")
 		name, version, _ := strings.Cut(first, "=")
-		if strings.TrimSpace(name) == "v" && strings.TrimSpace(version) == "DMARC1" {
+		if trimmed(name) == "v" && trimmed(version) == "DMARC1" {
 			policies = append(policies, v)
 		}
 	}
@@ -278,6 +281,9 @@ func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 				op = opinion{told: true, code: CodeMatch, found: policies, where: org}
 			}
 		}
+	}
+	if op.code == CodeDMARCMissing && len(a.chain) > 0 {
+		return aliased(rec, a)
 	}
 	op.match = op.code == CodeMatch
 	return op

@@ -31,7 +31,6 @@ package dnscheck
 
 import (
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -99,7 +98,7 @@ func (r Record) Expected() string {
 	case MX:
 		return strconv.Itoa(r.priority()) + " " + absolute(r.Value)
 	default:
-		return strings.TrimSpace(r.Value)
+		return trimmed(r.Value)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +44,7 @@ type answer struct {
 	// What only authoritative servers give; see readAuthority.
 	host  string      // name of the server; empty for a resolver
 	zone  string      // apex of the zone that it was asked as a server of
+	dname string      // the name above, at which a DNAME made the CNAME that was asked for
 	next  string      // bare name outside the zone that a CNAME led to; others are asked there
 	cut   *delegation // a referral to servers of a zone below
 	soa   *dns.SOA    // of a negative answer
@@ -386,6 +388,7 @@ func (a *answer) read(m *dns.Msg, q question) {
 		target := ""
 		for _, rr := range m.Answer {
 			h := rr.Header()
+			a.redirected(rr, q.name)
 			if h.Class != dns.ClassINET || bare(h.Name) != name {
 				continue
 			}
@@ -412,6 +415,10 @@ func (a *answer) read(m *dns.Msg, q question) {
 		a.result = SawAnswer
 		return
 	}
+	if besides(m, q.name) {
+		a.result, a.detail = SawMalformed, answersForOthers
+		return
+	}
 	a.result = SawNODATA
 	if m.Rcode == dns.RcodeNameError {
 		a.result = SawNXDOMAIN
@@ -431,6 +438,21 @@ func (a *answer) read(m *dns.Msg, q question) {
 	if referral && a.result == SawNODATA && !m.Authoritative {
 		a.result = SawLame
 	}
+}
+
+// redirected notes a DNAME above a name (RFC 6672).
+func (a *answer) redirected(rr dns.RR, name string) {
+	if owner := bare(rr.Header().Name); rr.Header().Rrtype == dns.TypeDNAME && within(name, owner) && name != owner {
+		a.dname = owner
+	}
+}
+
+const answersForOthers = "answers for another name"
+
+// besides tells whether a message claims to answer, and for other names only: that is
+// nonsense and no absence.
+func besides(m *dns.Msg, name string) bool {
+	return m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 && !slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return bare(rr.Header().Name) == name })
 }
 
 func (a *answer) age(ttl uint32) {

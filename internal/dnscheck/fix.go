@@ -47,6 +47,9 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 	if v.outcome == Match {
 		return explainMatch(rec, v)
 	}
+	if rec.Type != TXT && foreignOrSpoilt(v.why.code) {
+		v.why.found = readable(v.why.found)
+	}
 	if v.outcome != Unknown {
 		return upper(reason(rec, domain, v.why, until)) + "."
 	}
@@ -73,6 +76,20 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 	default:
 		return fmt.Sprintf("Nothing could be learnt about %s, so nothing changes and it is asked again: no answer from %s.", rec.Name, silent)
 	}
+}
+
+// foreignOrSpoilt tells whether the values of a code are names that somebody typed.
+func foreignOrSpoilt(c Code) bool {
+	return c == CodeValueMismatch || c == CodeValueQuoted || c == CodeValueTruncated
+}
+
+// readable shows names as they were typed, without the escapes of zone files.
+func readable(names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = unescape(name)
+	}
+	return list
 }
 
 func explainMatch(rec Record, v verdict) string {
@@ -116,6 +133,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeMXNull:
 		return fmt.Sprintf("%s has a null MX (\"0 .\"), which refuses all mail: replace it by %q", name, rec.Expected())
 	case CodeSPFMissing:
+		if meant := meantForSPF(op.found); meant != "" {
+			return fmt.Sprintf("%s has no SPF record, because receivers take none for one that does not begin with \"v=spf1\" and a blank: replace %s, publish %s", name, quote(meant), demand(rec, zone))
+		}
 		return fmt.Sprintf("%s has no SPF record: publish %s%s", name, demand(rec, zone), held)
 	case CodeSPFIncludeMissing:
 		return fmt.Sprintf("the SPF record at %s does not include %s: change it from %s to %s", name, includeTarget(rec.Value), found(op), quoteOurs(op.hint))
@@ -128,7 +148,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeSPFVoidLookups:
 		return fmt.Sprintf("the SPF record at %s has more than 2 look-ups that find nothing before it comes to %s: remove the dead names from %s", name, includeTarget(rec.Value), found(op))
 	case CodeSPFSyntax:
-		return fmt.Sprintf("the SPF record at %s, or one that it includes, cannot be read (%s): correct %s", name, strings.Trim(quote(op.hint), `"`), found(op))
+		return fmt.Sprintf("receivers give up on the SPF record at %s, because %s: correct %s, or remove from it what leads there", name, cutLong(op.hint), found(op))
 	case CodeSPFIncludeBroken:
 		return fmt.Sprintf("the SPF record at %s leads to %s, which has not exactly one SPF record: remove that from %s", name, quote(op.hint), found(op))
 	case CodeDMARCMissing:
@@ -136,11 +156,18 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeDMARCSyntax:
 		return fmt.Sprintf("the DMARC policy at %s cannot be read: correct %s, for instance to %s", name, found(op), quoteOurs(rec.Expected()))
 	case CodeDMARCMultiple:
-		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one", name, len(op.found))
+		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one of them and delete the others (%s)", name, len(op.found), found(op))
 	case CodeNotDelegated:
 		return fmt.Sprintf("the domain of %s %s: register it, or have the delegation at its registrar set to the name servers that hold its zone, then publish %s", name, cutOr(op.hint, "does not exist"), demand(rec, zone))
 	case CodeWildcard:
-		return fmt.Sprintf("only the wildcard *.%s answers at %s, with %s: publish beside it %s", cutOr(op.hint, "?"), name, found(op), demand(rec, zone))
+		if len(op.found) > 0 && strings.HasPrefix(op.found[0], "DNAME ") {
+			return fmt.Sprintf("a DNAME at %s leads all names below it elsewhere, so that what is found there proves nothing: remove it, and publish %s", cutOr(op.hint, "?"), demand(rec, zone))
+		}
+		above := "" // an empty place on the way up may be covered by a wildcard from further above
+		if op.hint != zone.s {
+			above = ", or one further up,"
+		}
+		return fmt.Sprintf("only the wildcard *.%s%s answers at %s, with %s: publish beside it %s", cutOr(op.hint, "?"), above, name, found(op), demand(rec, zone))
 	case CodeCNAMEProxied:
 		return fmt.Sprintf("%s answers with an address of a proxy (%s) and hides its CNAME: switch the proxy off for this name (\"DNS only\"), so that it is a CNAME to %q", name, found(op), rec.Expected())
 	case CodeNSInconsistent:
@@ -164,7 +191,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeTargetDoubled:
 		return fmt.Sprintf("the %s at %s points to %s, with your own zone appended: write the target with a full stop at its end, %q", rec.Type, name, found(op), absolute(rec.Value))
 	case CodeValueQuoted:
-		return fmt.Sprintf("the value at %s has quotes, blanks or line breaks in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the value at %s has quotes, backslashes, blanks or invisible characters in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueCaseChanged:
 		return fmt.Sprintf("the value at %s was changed between upper and lower case: change %s to exactly %s", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueTruncated:
@@ -187,6 +214,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	default:
 		if rec.isSPF() {
 			return fmt.Sprintf("the SPF record at %s does not let %s pass: %s", name, includeTarget(rec.Value), instead(op))
+		}
+		if rec.Type == TXT && strings.Contains(first(op.found), rec.Expected()) {
+			return fmt.Sprintf("%s holds %s, of which ours is only a part: publish %s and nothing else in it", name, found(op), demand(rec, zone))
 		}
 		return fmt.Sprintf("%s holds %s: publish %s instead", name, found(op), demand(rec, zone))
 	}

@@ -22,7 +22,7 @@ func TestSentencesSayWhatToDo(t *testing.T) {
 		{key, verdict{outcome: Mismatch, code: CodeTargetDoubled, why: opinion{told: true, code: CodeTargetDoubled, found: []string{"tok1.dkim.mail.example.example.org."}}},
 			`The CNAME at tok1._domainkey.example.org points to "tok1.dkim.mail.example.example.org.", with your own zone appended: write the target with a full stop at its end, "tok1.dkim.mail.example.".`},
 		{own, verdict{outcome: Mismatch, code: CodeValueQuoted, why: opinion{told: true, code: CodeValueQuoted, found: []string{`"` + token + `"`}}},
-			`The value at _postseal.example.org has quotes, blanks or line breaks in it: change "\"` + token + `\"" to exactly "` + token + `", without quotes around it.`},
+			`The value at _postseal.example.org has quotes, backslashes, blanks or invisible characters in it: change "\"` + token + `\"" to exactly "` + token + `", without quotes around it.`},
 		{own, verdict{outcome: Mismatch, code: CodeStaleValue, why: opinion{told: true, code: CodeStaleValue, found: []string{token2}}},
 			`_postseal.example.org holds "` + token2 + `", a value of ours that is not the one for this record in region na: publish a TXT record at _postseal.example.org ("_postseal" in a form that adds example.org by itself) with the value "` + token + `".`},
 		{mx, verdict{outcome: Mismatch, code: CodeMXWrongPriority, why: opinion{told: true, code: CodeMXWrongPriority, found: []string{"20 mx.mail.example."}}},

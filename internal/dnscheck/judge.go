@@ -44,7 +44,7 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 			waiting++
 		case !op.told:
 			silence = append(silence, op.code)
-			v.silent = append(v.silent, answers[i].server+" ("+silenceWord(answers[i], op)+")")
+			v.silent = append(v.silent, silentOne(answers[i], op))
 		case op.match:
 			matches++
 			proof = proof || answers[i].proven
@@ -125,11 +125,16 @@ func worstSilence(codes []Code) Code {
 	return CodeNSLame
 }
 
-func silenceWord(a answer, op opinion) string {
-	if a.told() { // the server answered, a question behind it (SPF, DMARC) got nowhere
-		return strings.ToLower(string(op.code))
+// silentOne names who told nothing, and why: the server, or where it answered those of a
+// question behind its answer (SPF, DMARC).
+func silentOne(a answer, op opinion) string {
+	switch {
+	case !a.told():
+		return nameOf(a) + " (" + a.result + ")"
+	case op.hint != "":
+		return fmt.Sprintf("the servers of %s, to which the record leads (%s)", clean(cut(op.hint)), strings.ToLower(string(op.code)))
 	}
-	return a.result
+	return nameOf(a) + " (" + strings.ToLower(string(op.code)) + ")"
 }
 
 // observed lists the distinct values that were seen, those of the explaining opinion first.
@@ -160,7 +165,7 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	opinions := r.opinions(ctx, rec, q, rows)
 	right := func(op opinion) bool { return op.match }
 	has := slices.ContainsFunc(opinions, right)
-	if !has && len(rows) > 0 {
+	askParent := func() {
 		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil {
 			m := r.surveyZone(ctx, more, q, asking{all: true})
 			rows, s.rows = append(rows, m.rows...), append(slices.Clone(s.rows), m.rows...)
@@ -168,15 +173,35 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 			has = slices.ContainsFunc(opinions, right)
 		}
 	}
+	if !has && len(rows) > 0 {
+		askParent()
+	}
 	var resolved []answer
 	var resolvedOpinions []opinion
 	if has || !s.reached() {
 		resolved = slices.Clone(r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum))
 		r.prove(resolved)
 		resolvedOpinions = r.opinions(ctx, rec, q, resolved)
+		if has && denied(resolvedOpinions) {
+			askParent() // the world may be sent to other servers than those that the zone names
+		}
 	}
 	v := r.judgeAuthorities(ctx, rec, s, rows, opinions, resolved, resolvedOpinions)
 	return v, slices.Concat(rows, resolved), slices.Concat(opinions, resolvedOpinions)
+}
+
+// denied tells whether most of those who answered say that there is nothing.
+func denied(opinions []opinion) bool {
+	missing, match := 0, 0
+	for _, op := range opinions {
+		switch {
+		case op.match:
+			match++
+		case op.told && op.code.Outcome() == Missing:
+			missing++
+		}
+	}
+	return missing > match
 }
 
 // unregistered asks the servers of a parent once for all records whether it knows a domain
@@ -309,7 +334,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 			v.silent = append(v.silent, nameOf(a)+" ("+a.result+")")
 		case !op.told:
 			silence[a.host] = op.code
-			v.silent = append(v.silent, nameOf(a)+" ("+silenceWord(a, op)+")")
+			v.silent = append(v.silent, silentOne(a, op))
 		case op.match:
 			told[a.host] = true
 			matches = append(matches, i)
@@ -376,27 +401,25 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		v2.outcome, v2.code = Unknown, cmp.Or(worstSilence(silent), CodeTimeout)
 	}
 	switch {
+	case len(resolved) == 0 && len(silent) > 0:
+		v2 = verdict{outcome: Unknown, code: worstSilence(silent), zone: v.zone, silent: slices.Compact(v.silent)}
 	case len(resolved) == 0:
 		// Only servers that too few resolvers named, and they have nothing.
 		v2 = verdict{outcome: Unknown, code: CodeTimeout, zone: v.zone, silent: []string{"enough resolvers that agree on the name servers"}}
 	case v2.why.match && len(s.zone.refused) > 0 && len(silent) == 0 && lame == 0:
 		v2.outcome, v2.code = Unknown, CodeSplitHorizon
-	case v2.outcome == Missing && v2.code == CodeNXDOMAIN && len(rows) == 0 && s.zone.absent != "":
-		v2.code, v2.retry = CodeNotDelegated, 0
-		v2.why = opinion{told: true, code: v2.code, hint: "is unknown to its parent"}
 	case v2.outcome == Missing || v2.outcome == Mismatch:
-		// That resolvers do not know it is no absence while there are servers that may.
-		n := 0
-		for _, op := range resolvedOpinions {
-			if op.told {
-				n++
-			}
+		// That resolvers do not know it is no absence: there are servers that may, or a network
+		// that hides them.
+		if v2.code == CodeNXDOMAIN && len(rows) == 0 && s.zone.absent != "" {
+			v2.why = opinion{told: true, code: CodeNotDelegated, hint: "is unknown to its parent"}
 		}
-		if len(rows) > 0 || n < min(defaultQuorum, r.quorum) {
-			v2.outcome, v2.code, v2.retry = Unknown, worstSilence(silent), 0
-			if len(silent) == 0 && lame == 0 {
-				v2.code = CodeTimeout
-			}
+		v2.outcome, v2.code, v2.retry = Unknown, worstSilence(silent), 0
+		if len(silent) == 0 && lame == 0 {
+			v2.code = CodeTimeout
+		}
+		if len(v2.silent) == 0 {
+			v2.silent = []string{"any name server of its zone"}
 		}
 	case v2.outcome == Unknown && v2.code != CodeDNSSECBogus && v2.code != CodeNegativeCached && v2.code != CodeCachedOld:
 		// What the name servers did says more than the SERVFAIL that resolvers make of it.
@@ -458,7 +481,7 @@ func (r *run) confirm(rec Record, v verdict, need, paths int, resolved []answer,
 		case !op.told && a.skipped:
 		case !op.told:
 			silence = append(silence, op.code)
-			v.silent = append(v.silent, a.server+" ("+silenceWord(a, op)+")")
+			v.silent = append(v.silent, silentOne(a, op))
 		case op.match:
 			confirmed++
 			proof = proof || a.proven

@@ -208,6 +208,7 @@ func (a *answer) readAuthority(m *dns.Msg, q question, zone string) {
 		target := ""
 		for _, rr := range m.Answer {
 			h := rr.Header()
+			a.redirected(rr, q.name)
 			if h.Class != dns.ClassINET || bare(h.Name) != name {
 				continue
 			}
@@ -237,6 +238,10 @@ func (a *answer) readAuthority(m *dns.Msg, q question, zone string) {
 		if !within(target, zone) {
 			a.next = target
 		}
+	}
+	if besides(m, q.name) {
+		a.result, a.detail = SawMalformed, answersForOthers
+		return
 	}
 	if a.next == "" {
 		a.result = SawNODATA

@@ -20,7 +20,7 @@ import (
 func probed(c Code) bool {
 	switch c {
 	case CodeNXDOMAIN, CodeNODATA, CodeSPFMissing, CodeDMARCMissing, CodeSPFIncludeMissing,
-		CodeValueMismatch, CodeStaleValue, CodeWrongType, CodeCNAMEWithOtherData, CodeDKIMKeyMismatch:
+		CodeValueMismatch, CodeStaleValue, CodeWrongType, CodeCNAMEWithOtherData, CodeDKIMKeyMismatch, CodeCNAMELoop, CodeDKIMKeyRevoked:
 		return true
 	}
 	return false
@@ -53,7 +53,7 @@ func (r *run) investigate(ctx context.Context, rec Record, q question, v verdict
 	best, found, all := v.why, false, !known
 	for i, s := range suspicions {
 		all = all && answers[i].told()
-		if op, ok := s.read(ctx, answers[i]); ok && comesBefore(op.code, best.code) {
+		if op, ok := s.read(ctx, answers[i]); ok && (comesBefore(op.code, best.code) || op.code == CodeWildcard && nameOnly(best.code)) {
 			best, found = op, true
 		}
 	}
@@ -154,6 +154,16 @@ func (r *run) probe(ctx context.Context, server string, rec Record, q question) 
 	return r.one(ctx, server, q)
 }
 
+// nameOnly tells whether a code is about a record at the very name, which its owner could
+// change there. Where a wildcard answers there is none, and ours can be put beside it.
+func nameOnly(c Code) bool {
+	switch c {
+	case CodeCNAMEWithOtherData, CodeCNAMELoop, CodeSPFIncludeMissing, CodeDKIMKeyRevoked:
+		return true
+	}
+	return false
+}
+
 // ancestors lists the names above a record up to the organizational domain: the zones that
 // an owner may believe to be typing into.
 func (r *run) ancestors(rec Record) []Name {
@@ -195,7 +205,10 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 	if rec.Name.IsBelow(r.domain) && rec.Purpose != SPF && rec.Purpose != DMARC {
 		r.levels(rec, zones, elsewhere)
 	}
-	list = append(list, r.replacements(rec, q)...)
+	if rec.Purpose == DMARC {
+		elsewhere(rec.Name.Parent(), CodeWrongZoneLevel, r.organization()) // what no domain itself ever needs
+	}
+	list = append(list, r.replacements(rec, q, v.why.code)...)
 	if op, ok := r.wildcard(rec, q, v.why); ok {
 		list = append(list, op)
 	}
@@ -247,7 +260,7 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 }
 
 // replacements suspects data of another type at the right name.
-func (r *run) replacements(rec Record, q question) []suspicion {
+func (r *run) replacements(rec Record, q question, known Code) []suspicion {
 	hint := func(qtype uint16, read func(ctx context.Context, a answer, op opinion) (opinion, bool)) suspicion {
 		return suspicion{q: question{q.name, qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
 			if a.result != SawAnswer || len(a.chain) > 0 {
@@ -263,6 +276,14 @@ func (r *run) replacements(rec Record, q question) []suspicion {
 	switch {
 	case rec.Type == CNAME:
 		address := func(ctx context.Context, a answer, op opinion) (opinion, bool) {
+			if known == CodeNXDOMAIN {
+				// A name that does not exist and has an address: resolvers that put their own in
+				// place of NXDOMAIN do so at every name.
+				beside := r.one(ctx, a.server, question{r.sibling(rec).s, a.records[0].Header().Rrtype})
+				if same(a.values(), beside.values()) {
+					return opinion{}, false
+				}
+			}
 			op.code = CodeCNAMEFlattened
 			// A target that is itself behind a proxy gives a proxy's addresses when flattened.
 			if proxied(a.records) && !same(a.values(), r.source(ctx, question{bare(rec.Value), a.records[0].Header().Rrtype}).values()) {
@@ -345,10 +366,10 @@ func (r *run) wildcard(rec Record, q question, why opinion) (suspicion, bool) {
 	}
 	return suspicion{q: question{beside.s, q.qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
 		if len(a.chain) > 0 {
-			return wild(a), slices.Contains(why.found, "CNAME "+a.chain[0]+".") || same(a.values(), why.found)
+			return wild(a), slices.Contains(why.found, "CNAME "+a.chain[0]+".") || holds(a.values(), why.found)
 		}
 		if a.result == SawAnswer {
-			return wild(a), same(a.values(), why.found)
+			return wild(a), holds(a.values(), why.found)
 		}
 		if a.result != SawNODATA || rec.Type != CNAME || len(why.found) > 0 {
 			return opinion{}, false
@@ -361,6 +382,11 @@ func (r *run) wildcard(rec Record, q question, why opinion) (suspicion, bool) {
 		}
 		return opinion{}, false
 	}}, true
+}
+
+// holds tells whether a list has all of another, which is not empty.
+func holds(all, some []string) bool {
+	return len(some) > 0 && !slices.ContainsFunc(some, func(v string) bool { return !slices.Contains(all, v) })
 }
 
 // same tells whether two lists hold the same values in any order.
@@ -456,7 +482,15 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 			return opinion{told: true, code: CodeWildcard, hint: rec.Name.Parent().s, found: targets(a.chain)}, true
 		}
 	}
-	if !r.authoritative || rec.Type != CNAME {
+	if !r.authoritative {
+		return opinion{}, false
+	}
+	if rec.Type == MX && r.unresolvable(ctx, bare(rec.Value)) {
+		op := v.why
+		op.code = CodeTargetMissing
+		return op, true
+	}
+	if rec.Type != CNAME {
 		return opinion{}, false
 	}
 	// One server of the name is asked for another type: it must answer with the CNAME.
@@ -476,7 +510,7 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 	}
 	op := v.why
 	switch {
-	case (a.result == SawNXDOMAIN || a.result == SawNODATA) && a.host != "":
+	case (a.result == SawNXDOMAIN || a.result == SawNODATA) && a.host != "" && slices.Contains(a.chain, bare(rec.Value)):
 		op.code = CodeTargetMissing
 		return op, true
 	case a.result == SawAnswer:
@@ -491,6 +525,17 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 		return op, keys == 0 && op.code == CodeDKIMKeyRevoked
 	}
 	return opinion{}, false
+}
+
+// unresolvable tells whether the name servers of a host say that it has no address, neither
+// of IPv4 nor of IPv6.
+func (r *run) unresolvable(ctx context.Context, host string) bool {
+	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if a := r.source(ctx, question{host, t}); a.host == "" || a.result != SawNXDOMAIN && a.result != SawNODATA {
+			return false
+		}
+	}
+	return true
 }
 
 // proxyNets are the published address ranges of services that stand in front of web sites

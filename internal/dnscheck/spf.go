@@ -20,6 +20,17 @@ func spfRecords(values []string) []string {
 	return records
 }
 
+// meantForSPF finds what was to be an SPF record and is none for receivers; empty where
+// there is nothing of the kind.
+func meantForSPF(values []string) string {
+	for _, v := range values {
+		if strings.HasPrefix(strings.TrimPrefix(lower(trimmed(v)), "v="), "spf") || strings.Contains(lower(v), spfVersion) {
+			return v
+		}
+	}
+	return ""
+}
+
 // includeTarget returns the bare name in the first include of a record, empty if it has none.
 func includeTarget(record string) string {
 	for term := range strings.FieldsSeq(record) {
@@ -64,11 +75,21 @@ func (r *run) spf(ctx context.Context, rec Record, a answer) opinion {
 	values := a.values()
 	records := spfRecords(values)
 	target := includeTarget(rec.Value)
+	op := r.spfOf(ctx, rec, values, records, target)
+	if len(a.chain) > 0 && op.told && !op.match {
+		return aliased(rec, a)
+	}
+	return op
+}
+
+func (r *run) spfOf(ctx context.Context, rec Record, values, records []string, target string) opinion {
 	switch len(records) {
 	case 0:
 		for _, v := range values {
-			if l := lower(v); !strings.HasPrefix(l, "v=spf1") && strings.HasPrefix(unquoted(l), "v=spf1") {
-				return opinion{told: true, code: CodeValueQuoted, found: []string{v}}
+			if l := lower(v); strings.HasPrefix(unquoted(l), spfVersion) {
+				if rest, ok := strings.CutPrefix(l, spfVersion); !ok || strings.IndexFunc(rest, added) == 0 {
+					return opinion{told: true, code: CodeValueQuoted, found: []string{v}}
+				}
 			}
 		}
 		return opinion{told: true, code: CodeSPFMissing, found: values}
@@ -109,8 +130,8 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 			op.code = CodeTargetMissing
 		}
 	case ev.Result == SPFTemperror:
-		op.told, op.code = false, ev.Code
-	case ev.Result == SPFPermerror && !named && (ev.Code == CodeSPFTooManyLookups || ev.Code == CodeSPFVoidLookups):
+		op.told, op.code, op.hint = false, ev.Code, p.last
+	case ev.Result == SPFPermerror && !named && ev.Code != CodeSPFSyntax:
 		op.code = CodeSPFIncludeMissing // put in front, ours comes before the limit
 	case ev.Result == SPFPermerror:
 		op.code = ev.Code

@@ -68,7 +68,7 @@ func rdata(rec Record) string {
 	case MX:
 		return fmt.Sprintf("%d %s", rec.priority(), zoneName(rec.Value))
 	default:
-		return zoneStrings(strings.TrimSpace(rec.Value))
+		return zoneStrings(rec.Expected())
 	}
 }
 

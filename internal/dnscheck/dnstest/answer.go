@@ -27,10 +27,10 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 
 	s.mu.Lock()
 	s.log = append(s.log, Query{Name: strings.TrimSuffix(name, "."), Type: dns.TypeToString[asked.Qtype], TCP: tcp, RD: q.RecursionDesired})
-	faults := s.faultsFor(name, asked.Qtype, tcp)
+	opt := q.IsEdns0()
+	faults := s.faultsFor(name, asked.Qtype, tcp, opt != nil)
 	m := new(dns.Msg).SetReply(q)
 	m.Authoritative, m.RecursionAvailable = true, true
-	opt := q.IsEdns0()
 	size := dns.MinMsgSize
 	if opt != nil {
 		m.SetEdns0(dns.DefaultMsgSize, opt.Do())
@@ -92,6 +92,28 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 		case faultLie:
 			empty(m, dns.RcodeSuccess)
 			m.Answer = f.lie
+		case faultFormerr:
+			empty(m, dns.RcodeFormatError)
+			m.Extra = nil
+		case faultNotImp:
+			empty(m, dns.RcodeNotImplemented)
+		case faultNotAuthoritative:
+			m.Authoritative = false
+		case faultPartial:
+			m.Truncated = true
+		case faultLowerCase:
+			m.Question = []dns.Question{{Name: name, Qtype: asked.Qtype, Qclass: asked.Qclass}}
+		case faultNoSOA:
+			m.Ns = nil
+		case faultAlso:
+			m.Answer = append(m.Answer, copied(f.lie)...)
+		case faultAdditional:
+			m.Extra = append(m.Extra, copied(f.lie)...)
+		case faultInstead, faultRewrite:
+			if f.lie[0].Header().Rrtype == asked.Qtype && (f.kind == faultInstead || m.Rcode == dns.RcodeNameError) {
+				empty(m, dns.RcodeSuccess)
+				m.Answer = renamed(f.lie, name)
+			}
 		case faultGarbage:
 			reply := pack(m)[:12]
 			reply[4], reply[5], reply[6], reply[7] = 0xff, 0xff, 0xff, 0xff // counts that nothing follows

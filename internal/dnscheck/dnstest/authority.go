@@ -36,6 +36,19 @@ func (s *Server) cut(apex, name string) string {
 	return found
 }
 
+// redirected returns the DNAME above a name inside a zone, and where it leads
+// (RFC 6672, section 3.2).
+func (s *Server) redirected(apex, name string) (dname dns.RR, target string) {
+	for n := name; n != apex && n != "."; {
+		n = parent(n)
+		if found := s.names[n][dns.TypeDNAME]; len(found) > 0 {
+			dname = dns.Copy(found[0])
+			target = strings.TrimSuffix(name, n) + dns.CanonicalName(dname.(*dns.DNAME).Target)
+		}
+	}
+	return dname, target
+}
+
 // answerAsAuthority fills m; the lock is held.
 func (s *Server) answerAsAuthority(m *dns.Msg, name string, qtype uint16) {
 	m.RecursionAvailable = false
@@ -46,6 +59,14 @@ func (s *Server) answerAsAuthority(m *dns.Msg, name string, qtype uint16) {
 				m.Rcode, m.Authoritative = dns.RcodeRefused, false
 			}
 			return // a CNAME that leaves our zones
+		}
+		if dname, target := s.redirected(apex, name); target != "" {
+			m.Answer = append(m.Answer, dname, &dns.CNAME{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: dname.Header().Ttl}, Target: target})
+			if qtype == dns.TypeCNAME {
+				return
+			}
+			name = target
+			continue
 		}
 		if cut := s.cut(apex, name); cut != "" {
 			m.Authoritative = len(m.Answer) > 0

@@ -1,6 +1,7 @@
 package dnstest
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -13,7 +14,10 @@ type Fault struct {
 	lie     []dns.RR
 	code    uint16
 	udpOnly bool
-	checks  bool // not where the question has CD set (RFC 4035, section 3.2.2)
+	tcpOnly bool
+	edns    bool          // only where the question has an OPT record
+	left    *atomic.Int64 // how often it still happens; nil for always
+	checks  bool          // not where the question has CD set (RFC 4035, section 3.2.2)
 }
 
 type faultKind int
@@ -31,6 +35,16 @@ const (
 	faultReferral
 	faultLie
 	faultValidated
+	faultFormerr
+	faultNotImp
+	faultNotAuthoritative
+	faultPartial
+	faultLowerCase
+	faultNoSOA
+	faultAlso
+	faultAdditional
+	faultInstead
+	faultRewrite
 )
 
 // Faults without parameters.
@@ -46,6 +60,12 @@ var (
 	Bogus         = Fault{kind: faultServfail, checks: true} // SERVFAIL without a word, as a validating resolver whose questioner has checking enabled
 	Validated     = Fault{kind: faultValidated}              // no fault: AD is set
 	Referral      = Fault{kind: faultReferral}               // other name servers instead of an answer
+	Formerr       = Fault{kind: faultFormerr}                // RCODE 1 and no OPT record
+	NotImp        = Fault{kind: faultNotImp}                 // RCODE 4
+	NoAA          = Fault{kind: faultNotAuthoritative}       // the answer, with AA cleared
+	Partial       = Fault{kind: faultPartial, udpOnly: true} // the answer, with TC set
+	LowerCase     = Fault{kind: faultLowerCase}              // the question comes back in lower case
+	NoSOA         = Fault{kind: faultNoSOA}                  // an empty authority section
 )
 
 // Delay answers late.
@@ -53,6 +73,22 @@ func Delay(d time.Duration) Fault { return Fault{kind: faultDelay, delay: d} }
 
 // Lie answers with these records, given as zone text, and with nothing else.
 func Lie(rrText string) Fault { return Fault{kind: faultLie, lie: parse(rrText)} }
+
+// Also adds records, given as zone text, to the answer section.
+func Also(rrText string) Fault { return Fault{kind: faultAlso, lie: parse(rrText)} }
+
+// Additional adds records, given as zone text, to the additional section.
+func Additional(rrText string) Fault { return Fault{kind: faultAdditional, lie: parse(rrText)} }
+
+// Instead answers every name with this record ("A 192.0.2.1"), where its type is asked for.
+func Instead(typeAndData string) Fault {
+	return Fault{kind: faultInstead, lie: parse(". 60 " + typeAndData)}
+}
+
+// Rewrite is Instead where the name does not exist.
+func Rewrite(typeAndData string) Fault {
+	return Fault{kind: faultRewrite, lie: parse(". 60 " + typeAndData)}
+}
 
 // Extended answers SERVFAIL with an extended error code (RFC 8914).
 func Extended(code uint16) Fault { return Fault{kind: faultServfail, code: code} }
@@ -63,6 +99,25 @@ func ExtendedBogus(code uint16) Fault { return Fault{kind: faultServfail, code: 
 // UDPOnly limits a fault to UDP.
 func (f Fault) UDPOnly() Fault {
 	f.udpOnly = true
+	return f
+}
+
+// TCPOnly limits a fault to TCP.
+func (f Fault) TCPOnly() Fault {
+	f.tcpOnly = true
+	return f
+}
+
+// EDNSOnly limits a fault to questions with an OPT record.
+func (f Fault) EDNSOnly() Fault {
+	f.edns = true
+	return f
+}
+
+// First limits a fault to the first n questions.
+func (f Fault) First(n int64) Fault {
+	f.left = new(atomic.Int64)
+	f.left.Store(n)
 	return f
 }
 
@@ -94,7 +149,7 @@ func faultKey(name, rrtype string) key {
 }
 
 // faultsFor must be called with the lock held. The most special setting wins.
-func (s *Server) faultsFor(name string, qtype uint16, tcp bool) []Fault {
+func (s *Server) faultsFor(name string, qtype uint16, tcp, edns bool) []Fault {
 	for _, k := range []key{{name, qtype}, {name, dns.TypeANY}, {"", qtype}, {"", dns.TypeANY}} {
 		faults, ok := s.faults[k]
 		if !ok {
@@ -102,9 +157,10 @@ func (s *Server) faultsFor(name string, qtype uint16, tcp bool) []Fault {
 		}
 		var active []Fault
 		for _, f := range faults {
-			if !tcp || !f.udpOnly {
-				active = append(active, f)
+			if tcp && f.udpOnly || !tcp && f.tcpOnly || !edns && f.edns || f.left != nil && f.left.Add(-1) < 0 {
+				continue
 			}
+			active = append(active, f)
 		}
 		return active
 	}
