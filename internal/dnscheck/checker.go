@@ -80,7 +80,7 @@ type CheckerConfig struct {
 }
 
 // Checker compares what owners published with what we asked for. It is safe for concurrent
-// use and keeps nothing between checks but the rates of questions.
+// use. Between checks it keeps the rates of questions and a hearsay.
 type Checker struct {
 	resolver      *Resolver
 	quorum        int
@@ -93,6 +93,7 @@ type Checker struct {
 	maxQuestions  int
 	zones         throttle
 	servers       throttle
+	hearsay       hearsay
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would
@@ -149,9 +150,21 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 // server, all in parallel; more questions follow only where an answer was negative, and for
 // SPF. Checks of the same domain at the same time are not joined.
 func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	return c.newRun(domain).checkAll(ctx, want)
+}
+
+// Confirm looks for records again that a Check did not find, before that takes something
+// away. It rests on nothing that was heard before, and asks no questions that only explain:
+// its findings may have a less telling Code and Fix than those of Check.
+func (c *Checker) Confirm(ctx context.Context, domain Name, want []Record) []Finding {
 	r := c.newRun(domain)
+	r.afresh, r.curt = true, true
+	return r.checkAll(ctx, want)
+}
+
+func (r *run) checkAll(ctx context.Context, want []Record) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
 	for i, rec := range want {
 		if i < maxChecked {
 			q := rec.question()
@@ -205,6 +218,8 @@ func (c *Checker) newRun(domain Name) *run {
 type run struct {
 	*Checker
 	domain Name
+	afresh bool                  // what was heard before does not count
+	curt   bool                  // what is absent is not explained
 	wanted map[question][]Record // written before the check begins
 	list   []Record
 
@@ -451,7 +466,7 @@ func (r *run) look(ctx context.Context, rec Record, q question, v *verdict) {
 				v.outcome = op.code.Outcome()
 			}
 		}
-	case !v.why.match && probed(v.why.code):
+	case !v.why.match && !r.curt && probed(v.why.code):
 		op, ok := r.investigate(ctx, rec, q, *v)
 		if !ok {
 			return
