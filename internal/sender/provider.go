@@ -11,6 +11,8 @@ import (
 // never an error: what could not be learnt is Unknown.
 type Checker interface {
 	Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
+	// Confirm is a Check that relies on nothing learnt before, and need not explain much.
+	Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
 }
 
 // Canary tells a sick resolver or network from domains that are broken.

@@ -84,6 +84,10 @@ func (e *everything) Check(_ context.Context, _ dnscheck.Name, want []dnscheck.R
 	return fs
 }
 
+func (x *everything) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+	return x.Check(ctx, domain, want)
+}
+
 func (e *everything) Provision(_ context.Context, t sender.Tenant, _ dnscheck.Name) (sender.Tokens, error) {
 	tokens := sender.Tokens{Environment: string(sender.NewID())}
 	for _, r := range t.Regions {
