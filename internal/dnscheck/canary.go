@@ -92,6 +92,7 @@ func (c *Canary) look(ctx context.Context) error {
 // that can't be reached say nothing, and those that deny it are not who they should be.
 func (c *Checker) miss(ctx context.Context, zone Name) string {
 	r := c.newRun(zone)
+	r.afresh = true
 	q := question{zone.s, dns.TypeSOA}
 	got := r.poll(ctx, q, false)
 	seen := votesFor(got, SawAnswer)

@@ -85,7 +85,7 @@ type CheckerConfig struct {
 }
 
 // Checker compares what owners published with what we asked for. It is safe for concurrent
-// use and keeps nothing between checks but the rates of questions, and which of them were
+// use. Between checks it keeps the rates of questions, a hearsay, and which questions were
 // asked in vain.
 type Checker struct {
 	resolver      *Resolver
@@ -100,6 +100,7 @@ type Checker struct {
 	zones         throttle
 	servers       throttle
 	vain          vain
+	hearsay       hearsay
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would
@@ -157,20 +158,29 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 // server, all in parallel; more questions follow only where an answer was negative, and for
 // SPF. Checks of the same domain at the same time are not joined.
 func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
-	return c.check(ctx, domain, want, false)
+	return c.newRun(domain).checkAll(ctx, want)
 }
 
 // Glance is Check for those who look often, and at states rather than at explanations: what
 // explains an absence may be found later; see CheckerConfig.ExplainEvery.
 func (c *Checker) Glance(ctx context.Context, domain Name, want []Record) []Finding {
-	return c.check(ctx, domain, want, true)
+	r := c.newRun(domain)
+	r.glance = true
+	return r.checkAll(ctx, want)
 }
 
-func (c *Checker) check(ctx context.Context, domain Name, want []Record, glance bool) []Finding {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+// Confirm looks for records again that were not found, before that takes something away. It
+// rests on nothing that was heard before, and asks no questions that only explain: its
+// findings may have a less telling Code and Fix than those of Check.
+func (c *Checker) Confirm(ctx context.Context, domain Name, want []Record) []Finding {
 	r := c.newRun(domain)
-	r.glance = glance
+	r.afresh, r.curt = true, true
+	return r.checkAll(ctx, want)
+}
+
+func (r *run) checkAll(ctx context.Context, want []Record) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
 	for i, rec := range want {
 		if i < maxChecked {
 			q := rec.question()
@@ -224,7 +234,9 @@ func (c *Checker) newRun(domain Name) *run {
 type run struct {
 	*Checker
 	domain Name
-	glance bool
+	glance bool                  // what explains an absence may be found later
+	afresh bool                  // what was heard before does not count
+	curt   bool                  // what is absent is not explained
 	wanted map[question][]Record // written before the check begins
 	list   []Record
 
@@ -471,7 +483,7 @@ func (r *run) look(ctx context.Context, rec Record, q question, v *verdict) {
 				v.outcome = op.code.Outcome()
 			}
 		}
-	case !v.why.match && probed(v.why.code):
+	case !v.why.match && !r.curt && probed(v.why.code):
 		op, ok := r.investigate(ctx, rec, q, *v)
 		if !ok {
 			return

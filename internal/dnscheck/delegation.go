@@ -73,12 +73,25 @@ func (r *run) poll(ctx context.Context, q question, unchecked bool) []answer {
 		who = "unchecked"
 	}
 	return once(r, flightKey{q, who}, func() []answer {
-		return gather(ctx, len(r.resolver.servers), r.agreed, func(ctx context.Context, i int) answer {
+		asked := time.Now()
+		shared := !unchecked && r.shared(q)
+		if shared && !r.afresh {
+			if got := r.hearsay.recall(q, asked); got != nil {
+				return got
+			}
+		}
+		got := gather(ctx, len(r.resolver.servers), r.agreed, func(ctx context.Context, i int) answer {
 			if !r.mayAskAny() {
 				return answer{server: r.resolver.servers[i], result: SawLimit}
 			}
 			return r.resolver.askAs(ctx, r.resolver.servers[i], q, manner{unchecked: unchecked, tries: max(pollTries, r.resolver.tries), haste: []int{4, 6}})
 		})
+		if shared {
+			if ttl := r.settled(got); ttl > 0 {
+				r.hearsay.keep(q, said{got, asked.Add(ttl)}, asked)
+			}
+		}
+		return got
 	})
 }
 

@@ -162,7 +162,7 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 	if ctx.Err() != nil {
 		return d, ctx.Err()
 	}
-	return s.learn(ctx, d, findings, asked)
+	return s.learn(ctx, d, purposes, findings, asked)
 }
 
 // learn applies findings about asked, as the domain was before the DNS was, to
@@ -170,7 +170,7 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 // dropped: of another epoch's tokens it proves nothing, and a look that began
 // before the owner had published must not make a facet lapse that another look
 // has just verified.
-func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
+func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.Purpose, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
 	var moved bool
 	holder, sentAt, err := s.holderSent(ctx, asked)
@@ -230,7 +230,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 		if byClient && known && !moved {
 			return nil // reading a status again and again must not write again and again
 		}
-		d.NextCheck = s.nextCheck(d, seen, now, byClient)
+		d.NextCheck = s.nextCheck(d, purposes, seen, now, byClient)
 		switch proven := d.Proven(); {
 		case proven && !held:
 			if d.ProvenAt.IsZero() {
@@ -260,17 +260,22 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 	return d, err
 }
 
-// nextCheck returns when a domain is worth looking at again after a look at it.
+// nextCheck returns when a domain is worth looking at again after a look at these
+// purposes of it.
 // A client's may bring that nearer, for the facets it asked for, and never put
 // it off: else whoever asks often enough would keep a proof from ever being
 // found lost.
-func (s *Service) nextCheck(d Domain, seen []Observation, now time.Time, byClient bool) time.Time {
+func (s *Service) nextCheck(d Domain, purposes []dnscheck.Purpose, seen []Observation, now time.Time, byClient bool) time.Time {
 	var next time.Time
 	for i, f := range d.Facets {
 		if !worthWatching(d, f) || byClient && !f.CheckedAt.Equal(now) { // not asked for
 			continue
 		}
-		if at := NextCheck(f, seen[i], now, s.settings.Verify); next.IsZero() || at.Before(next) {
+		at := NextCheck(f, seen[i], now, s.settings.Verify)
+		if !byClient && !wants(purposes, f.Purpose) { // settled
+			at = NextCheck(f, Observation{Outcome: dnscheck.Match}, f.CheckedAt, s.settings.Verify)
+		}
+		if next.IsZero() || at.Before(next) {
 			next = at
 		}
 	}
@@ -399,8 +404,36 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 			return err
 		}
 	}
-	_, err := s.look(ctx, d, nil, false, false)
+	purposes, err := s.unsettled(ctx, d)
+	if err == nil {
+		_, err = s.look(ctx, d, purposes, false, false)
+	}
 	return err
+}
+
+// unsettled lists the purposes that a domain is looked at for between two sweeps: not those
+// that were seen well in the last one, so that one record which is gone, or one lost packet,
+// does not cost the questions of all the others every time. nil means all, as in a sweep.
+func (s *Service) unsettled(ctx context.Context, d Domain) ([]dnscheck.Purpose, error) {
+	now := s.now()
+	recent := func(f Facet) bool {
+		return now.Sub(f.CheckedAt) < s.settings.Verify.VerifiedEvery/2 && (f.Status == Verified || !worthWatching(d, f))
+	}
+	if !slices.ContainsFunc(d.Facets, recent) {
+		return nil, nil
+	}
+	last, err := s.store.LastCheck(ctx, d.Tenant, d.ID)
+	if err != nil && KindOf(err) != NotFound {
+		return nil, err
+	}
+	var purposes []dnscheck.Purpose
+	for _, f := range d.Facets {
+		settled := recent(f) && (f.Status != Verified || Observe(findingsOf(last.Findings, f), false).Outcome == dnscheck.Match)
+		if !settled && !slices.Contains(purposes, f.Purpose) {
+			purposes = append(purposes, f.Purpose)
+		}
+	}
+	return purposes, nil
 }
 
 // renew replaces the tokens of facets that lapsed too long ago: a new epoch,

@@ -211,3 +211,26 @@ func TestDomainDeletedWhileItIsChecked(t *testing.T) {
 		}
 	})
 }
+
+func TestOneMissingRecordDoesNotCostTheQuestionsOfAll(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		d := h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM, dnscheck.Environment, dnscheck.SPF)
+		h.withdraw(d, dnscheck.Ownership)
+		time.Sleep(27 * time.Hour) // a sweep, and then some hours
+		if got := h.status(d, dnscheck.Ownership, "r1"); got != sender.Lapsing {
+			t.Fatal(got)
+		}
+		gone, there := h.dns.Queries("_postseal.example.org", "TXT"), h.dns.Queries("_postseal-env.example.org", "TXT")
+		time.Sleep(10 * time.Hour)
+		gone, there = h.dns.Queries("_postseal.example.org", "TXT")-gone, h.dns.Queries("_postseal-env.example.org", "TXT")-there
+		if gone < 10 || there > 4 {
+			t.Errorf("in 10 hours the missing record was asked for %d times and another %d times", gone, there)
+		}
+		// And no longer than a sweep are the others not looked at.
+		h.withdraw(d, dnscheck.Environment)
+		time.Sleep(27 * time.Hour)
+		if got := h.status(d, dnscheck.Environment, ""); got != sender.Lapsing {
+			t.Errorf("the environment record, gone for a sweep, is %s", got)
+		}
+	})
+}

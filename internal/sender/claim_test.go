@@ -258,6 +258,10 @@ func (a all) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.R
 	return a.Check(ctx, domain, want)
 }
 
+func (x all) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+	return x.Check(ctx, domain, want)
+}
+
 func TestOneOfManyAtOnceGetsTheNameOnBothEngines(t *testing.T) {
 	for name, dsn := range map[string]func(testing.TB) string{
 		"sqlite":   func(t testing.TB) string { return filepath.Join(t.TempDir(), "test.db") },

@@ -13,7 +13,7 @@ import (
 // doubt looks at findings of the background before they count. What would worsen a
 // facet is looked at again, between two looks at the canary:
 //
-//	absent -> canary seen -> still absent -> canary seen -> it counts
+//	Check: absent -> canary seen -> Confirm: still absent -> canary seen -> it counts
 //
 // A network that fell sick or recovered while it was asked can so be told from an
 // owner who took a record away. Where the canary can't be seen, what was found of the
@@ -22,12 +22,19 @@ import (
 func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, findings []dnscheck.Finding) []dnscheck.Finding {
 	v, absent := weighed(d, findings)
 	if len(absent) > 0 && s.canary != nil {
-		rest := slices.DeleteFunc(findings, func(f dnscheck.Finding) bool { return slices.Contains(absent, f.Purpose) })
+		var first, rest []dnscheck.Finding
+		for _, f := range findings {
+			if slices.Contains(absent, f.Purpose) {
+				first = append(first, f)
+			} else {
+				rest = append(rest, f)
+			}
+		}
 		want = slices.DeleteFunc(slices.Clone(want), func(r dnscheck.Record) bool { return !slices.Contains(absent, r.Purpose) })
 		err := s.canary.Sick(ctx, time.Now())
 		var again []dnscheck.Finding
 		if err == nil && ctx.Err() == nil {
-			again = s.checker.Check(ctx, d.Name, want)
+			again = s.checker.Confirm(ctx, d.Name, want)
 			if _, still := weighed(d, again); len(still) > 0 {
 				err = s.canary.Sick(ctx, time.Now())
 			}
@@ -38,6 +45,11 @@ func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, f
 		s.tellSickness(err)
 		if err != nil {
 			return rest
+		}
+		for i, f := range again {
+			if isAbsent(first[i]) && isAbsent(f) { // and Check said more about it
+				again[i] = first[i]
+			}
 		}
 		findings = append(rest, again...)
 		v, _ = weighed(d, findings)

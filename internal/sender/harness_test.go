@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"regexp"
@@ -38,9 +39,28 @@ type harness struct {
 	way    *way
 	store  *faulty
 	config sender.Config
+	logged func() string      // warnings and worse, so far
 	stop   context.CancelFunc // ends the dispatcher and waits for it
 	tenant sender.Tenant
 	admin  sender.Principal
+}
+
+// logbook keeps what is written to it.
+type logbook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 var operator = sender.Principal{Operator: true}
@@ -65,7 +85,8 @@ func newHarness(t *testing.T, change ...func(*sender.Settings)) *harness {
 // assemble makes a core whose background does nothing yet.
 func assemble(t *testing.T, checker *dnscheck.Checker, canaryZone string, change ...func(*sender.Settings)) *harness {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	lines := new(logbook)
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), lines), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	keys, err := store.LoadKeyring(store.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +95,7 @@ func assemble(t *testing.T, checker *dnscheck.Checker, canaryZone string, change
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{T: t, store: &faulty{Store: st, exclusive: true}, checks: &lagging{Checker: checker}}
+	h := &harness{T: t, logged: lines.String, store: &faulty{Store: st, exclusive: true}, checks: &lagging{Checker: checker}}
 	service, err := dnscheck.ParseDomain("mail.postseal.test")
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +205,10 @@ func (l *lagging) Check(ctx context.Context, domain dnscheck.Name, want []dnsche
 
 func (l *lagging) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
 	return l.late(l.Checker.Glance(ctx, domain, want))
+}
+
+func (l *lagging) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+	return l.late(l.Checker.Confirm(ctx, domain, want))
 }
 
 func (l *lagging) late(findings []dnscheck.Finding) []dnscheck.Finding {

@@ -44,11 +44,8 @@ func Observe(findings []dnscheck.Finding, asked bool) Observation {
 		o.Outcome = dnscheck.Unknown
 	}
 	for _, f := range findings {
-		// Name servers that disagree are no absence: one that lags behind must not cost a proof
-		// that the others still show.
-		apart := f.Code == dnscheck.CodeNSInconsistent
 		switch {
-		case !apart && (f.Outcome == dnscheck.Missing || f.Outcome == dnscheck.Mismatch):
+		case isAbsent(f):
 			o.Outcome = f.Outcome
 		case f.Outcome != dnscheck.Match && o.Outcome == dnscheck.Match:
 			o.Outcome = dnscheck.Unknown
@@ -58,6 +55,12 @@ func Observe(findings []dnscheck.Finding, asked bool) Observation {
 		}
 	}
 	return o
+}
+
+// isAbsent: name servers that disagree are no absence. One that lags behind must not cost a
+// proof that the others still show.
+func isAbsent(f dnscheck.Finding) bool {
+	return f.Code != dnscheck.CodeNSInconsistent && (f.Outcome == dnscheck.Missing || f.Outcome == dnscheck.Mismatch)
 }
 
 // Move is a change that Next made and that somebody should hear of.

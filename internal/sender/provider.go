@@ -13,6 +13,8 @@ type Checker interface {
 	Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
 	// Glance may explain an absence later than Check, and asks less.
 	Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
+	// Confirm is a Check that relies on nothing learnt before, and need not explain much.
+	Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
 }
 
 // Canary tells a sick resolver or network from domains that are broken.

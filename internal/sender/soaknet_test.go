@@ -3,7 +3,6 @@ package sender_test
 import (
 	"context"
 	"encoding/binary"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -55,17 +54,35 @@ var soakResolvers = []string{"192.0.2.1:53", "192.0.2.2:53", soakLiar}
 
 // soakZones are the records there are, by name and type.
 type soakZones struct {
-	records map[string]map[uint16][]dns.RR
+	records map[string]map[uint16][]soakRR
 	exist   map[string]int         // names with records at or below
 	served  map[string][]string    // apex -> addresses of its servers
-	hosts   map[string][]dns.RR    // apex -> its NS records
 	glue    map[string][][2]string // apex -> host and address
+}
+
+// soakRR is a record in wire format: what is the same in a million answers is packed once.
+type soakRR struct {
+	wire   string
+	target string // of a CNAME
+}
+
+func newSoakRR(rr dns.RR) soakRR {
+	buf := make([]byte, dns.Len(rr))
+	n, err := dns.PackRR(rr, buf, 0, nil, false)
+	if err != nil {
+		panic(err)
+	}
+	r := soakRR{wire: string(buf[:n])}
+	if c, ok := rr.(*dns.CNAME); ok {
+		r.target = dns.CanonicalName(c.Target)
+	}
+	return r
 }
 
 func newSoakZones() *soakZones {
 	return &soakZones{
-		records: make(map[string]map[uint16][]dns.RR), exist: make(map[string]int),
-		served: make(map[string][]string), hosts: make(map[string][]dns.RR), glue: make(map[string][][2]string),
+		records: make(map[string]map[uint16][]soakRR), exist: make(map[string]int),
+		served: make(map[string][]string), glue: make(map[string][][2]string),
 	}
 }
 
@@ -76,9 +93,9 @@ func (z *soakZones) add(text string) {
 	}
 	name, t := dns.CanonicalName(rr.Header().Name), rr.Header().Rrtype
 	if z.records[name] == nil {
-		z.records[name] = make(map[uint16][]dns.RR)
+		z.records[name] = make(map[uint16][]soakRR)
 	}
-	z.records[name][t] = append(z.records[name][t], rr)
+	z.records[name][t] = append(z.records[name][t], newSoakRR(rr))
 	for n := name; n != ""; _, n, _ = strings.Cut(n, ".") {
 		z.exist[n]++
 	}
@@ -94,47 +111,99 @@ func (z *soakZones) remove(name string, t uint16) {
 
 // zone makes an apex served by hosts with these addresses.
 func (z *soakZones) zone(apex string, servers ...[2]string) {
-	z.add(apex + " 3600 SOA ns1." + apex + " x." + apex + " 1 3600 600 86400 300")
+	z.add(apex + " 3600 SOA ns1." + apex + " x." + apex + " 1 3600 600 86400 3600")
 	for _, s := range servers {
 		z.add(apex + " 3600 NS " + s[0])
 		z.served[apex] = append(z.served[apex], s[1]+":53")
 	}
-	z.hosts[apex], z.glue[apex] = z.records[apex][dns.TypeNS], servers
+	z.glue[apex] = servers
 }
 
 // apex is the zone that a name is in; all zones but the top level have two labels.
 func (z *soakZones) apex(name string) string {
-	labels := strings.SplitAfter(name, ".")
-	if n := len(labels) - 1; n >= 2 {
-		if a := strings.Join(labels[n-2:], ""); z.hosts[a] != nil {
-			return a
-		}
+	top := strings.TrimSuffix(name, ".test.")
+	if top == name {
+		return "test."
+	}
+	if a := name[strings.LastIndexByte(top, '.')+1:]; z.glue[a] != nil {
+		return a
 	}
 	return "test."
 }
 
+// soakMsg is an answer that is being made. Its parts are set in the order of the sections.
+type soakMsg struct {
+	rcode                        byte
+	authoritative, recursive     bool
+	answers, authorities, extras int
+	body                         []byte
+}
+
+func (m *soakMsg) put(count *int, rrs ...soakRR) {
+	for _, rr := range rrs {
+		m.body = append(m.body, rr.wire...)
+		*count++
+	}
+}
+
+// packet answers the question of a query, in its spelling.
+func (m *soakMsg) packet(query, question []byte) []byte {
+	p := make([]byte, 12, 12+len(question)+len(m.body)+11)
+	copy(p, query[:2])
+	p[2] = 0x80 | query[2]&1 // QR, RD
+	if m.authoritative {
+		p[2] |= 4
+	}
+	if m.recursive {
+		p[3] = 0x80
+	}
+	p[3] |= m.rcode
+	p[5], p[7], p[9], p[11] = 1, byte(m.answers), byte(m.authorities), byte(m.extras+1)
+	p = append(append(p, question...), m.body...)
+	return append(p, 0, 0, byte(dns.TypeOPT), 1232>>8, 1232&0xff, 0, 0, 0, 0, 0, 0)
+}
+
+// soakQuestion reads the name of a query, as dns.CanonicalName has it, and its type.
+func soakQuestion(query []byte) (name string, t uint16, question []byte) {
+	var b [256]byte
+	n, at := 0, 12
+	for at < len(query) && query[at] != 0 {
+		label := query[at+1 : at+1+int(query[at])]
+		for _, c := range label {
+			if c >= 'A' && c <= 'Z' {
+				c |= 0x20
+			}
+			b[n] = c
+			n++
+		}
+		b[n] = '.'
+		n, at = n+1, at+1+len(label)
+	}
+	return string(b[:n]), binary.BigEndian.Uint16(query[at+1:]), query[12 : at+5]
+}
+
 // answer fills m; a resolver follows CNAMEs everywhere.
-func (z *soakZones) answer(m *dns.Msg, name string, t uint16, everywhere bool) {
+func (z *soakZones) answer(m *soakMsg, name string, t uint16, everywhere bool) {
 	for range 8 {
 		if found := z.records[name][t]; len(found) > 0 {
-			m.Answer = append(m.Answer, found...)
+			m.put(&m.answers, found...)
 			return
 		}
 		alias := z.records[name][dns.TypeCNAME]
 		if len(alias) == 0 {
 			break
 		}
-		m.Answer = append(m.Answer, alias[0])
-		target := dns.CanonicalName(alias[0].(*dns.CNAME).Target)
+		m.put(&m.answers, alias[0])
+		target := alias[0].target
 		if !everywhere && z.apex(target) != z.apex(name) {
 			return
 		}
 		name = target
 	}
 	if z.exist[name] <= 0 {
-		m.Rcode = dns.RcodeNameError
+		m.rcode = dns.RcodeNameError
 	}
-	m.Ns = append(m.Ns, z.records[z.apex(name)][dns.TypeSOA]...)
+	m.put(&m.authorities, z.records[z.apex(name)][dns.TypeSOA]...)
 }
 
 // newSoakNet holds our own zone and the providers.
@@ -187,7 +256,7 @@ func (n *soakNet) publish(i int, name string, records []dnscheck.Record) {
 		z.put(records)
 		for _, r := range records {
 			if r.Type == dnscheck.CNAME { // the key behind it
-				if target := dns.CanonicalName(r.Value); len(z.records[target]) == 0 {
+				if target := dns.CanonicalName(r.Value); z.records[target] == nil {
 					z.add(target + " CNAME key.postseal.test.")
 				}
 			}
@@ -220,25 +289,20 @@ func (n *soakNet) withdraw(records []dnscheck.Record) {
 }
 
 // reply is what the server at an address says; nil for silence.
-func (n *soakNet) reply(address string, packet []byte) []byte {
-	q := new(dns.Msg)
-	if q.Unpack(packet) != nil || len(q.Question) != 1 {
-		return nil
-	}
-	name, t := dns.CanonicalName(q.Question[0].Name), q.Question[0].Qtype
-	m := new(dns.Msg).SetReply(q)
-	m.SetEdns0(1232, false)
+func (n *soakNet) reply(address string, query []byte) []byte {
+	name, t, question := soakQuestion(query)
+	m := new(soakMsg)
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if slices.Contains(soakResolvers, address) {
-		m.RecursionAvailable = true
+		m.recursive = true
 		switch soakOutage(n.outage.Load()) {
 		case soakSilent:
 			return nil
 		case soakServfail:
-			m.Rcode = dns.RcodeServerFailure
+			m.rcode = dns.RcodeServerFailure
 		case soakPortal:
-			m.Rcode = dns.RcodeNameError
+			m.rcode = dns.RcodeNameError
 		default:
 			if address == soakLiar {
 				n.lie(m, name, t)
@@ -246,30 +310,30 @@ func (n *soakNet) reply(address string, packet []byte) []byte {
 				n.truth.answer(m, name, t, true)
 			}
 		}
-		return soakPack(m)
+		return m.packet(query, question)
 	}
-	m.Authoritative = true
+	m.authoritative = true
 	apex := n.truth.apex(name)
 	switch {
 	case address == soakEvil:
-		m.Rcode = dns.RcodeNameError
+		m.rcode = dns.RcodeNameError
 	case slices.Contains(n.truth.served[apex], address):
 		n.truth.answer(m, name, t, false)
 	case address == soakTop:
-		m.Authoritative = false
-		m.Ns = n.truth.hosts[apex]
+		m.authoritative = false
+		m.put(&m.authorities, n.truth.records[apex][dns.TypeNS]...)
 		for _, g := range n.truth.glue[apex] {
-			m.Extra = append(m.Extra, n.truth.records[g[0]][dns.TypeA]...)
+			m.put(&m.extras, n.truth.records[g[0]][dns.TypeA]...)
 		}
 	default:
-		m.Authoritative, m.Rcode = false, dns.RcodeRefused
+		m.authoritative, m.rcode = false, dns.RcodeRefused
 	}
-	return soakPack(m)
+	return m.packet(query, question)
 }
 
 // lie says of every third domain that it does not exist, of every third what was true in
 // the beginning, and of the rest that its name server is the liar's own.
-func (n *soakNet) lie(m *dns.Msg, name string, t uint16) {
+func (n *soakNet) lie(m *soakMsg, name string, t uint16) {
 	apex := n.truth.apex(name)
 	sum := 0
 	for _, b := range []byte(apex) {
@@ -278,103 +342,113 @@ func (n *soakNet) lie(m *dns.Msg, name string, t uint16) {
 	switch {
 	case !strings.HasPrefix(apex, "d"):
 		n.truth.answer(m, name, t, true)
-	case sum%3 == 0:
-		m.Rcode = dns.RcodeNameError
-		m.Ns = n.truth.records["test."][dns.TypeSOA]
 	case sum%3 == 1:
 		n.old.answer(m, name, t, true)
-	case t == dns.TypeNS:
-		m.Answer = append(m.Answer, &dns.NS{Hdr: dns.RR_Header{Name: name, Rrtype: t, Class: dns.ClassINET, Ttl: 60}, Ns: "ns.evil.test."})
+	case sum%3 == 2 && t == dns.TypeNS:
+		m.put(&m.answers, newSoakRR(&dns.NS{Hdr: dns.RR_Header{Name: name, Rrtype: t, Class: dns.ClassINET, Ttl: 60}, Ns: "ns.evil.test."}))
 	default:
-		m.Rcode = dns.RcodeNameError
-		m.Ns = n.truth.records["test."][dns.TypeSOA]
+		m.rcode = dns.RcodeNameError
+		m.put(&m.authorities, n.truth.records["test."][dns.TypeSOA]...)
 	}
-}
-
-func soakPack(m *dns.Msg) []byte {
-	packet, err := m.Pack()
-	if err != nil {
-		panic(err)
-	}
-	return packet
 }
 
 // dial has the signature of dnscheck.ResolverConfig.Dial.
 func (n *soakNet) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return &soakConn{net: n, address: address, stream: network == "tcp", replies: make(chan []byte, 1), expired: make(chan struct{})}, ctx.Err()
+	c := &soakConn{net: n, address: address, stream: network == "tcp"}
+	c.changed.L = &c.mu
+	return c, ctx.Err()
 }
 
-// soakConn answers within Write; Read waits for that or for the deadline.
+// soakConn answers within Write; Read waits for that or for the deadline. Many questions
+// can be under way.
 type soakConn struct {
 	net.Conn
 	net     *soakNet
 	address string
 	stream  bool
-	replies chan []byte
-	rest    []byte // of a stream
 
-	mu      sync.Mutex
-	timer   *time.Timer
-	once    sync.Once
-	expired chan struct{}
+	mu       sync.Mutex
+	changed  sync.Cond
+	replies  [][]byte
+	timer    *time.Timer
+	deadline time.Time
+	closed   bool
 }
 
 func (c *soakConn) Write(p []byte) (int, error) {
 	c.net.packets.Add(1)
+	query, lost := p, func() bool { return rand.Float64() < c.net.loss }
 	if c.stream {
-		if reply := c.net.reply(c.address, p[2:]); reply != nil {
-			c.replies <- append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
-		}
+		query, lost = p[2:], func() bool { return false }
+	}
+	if lost() {
 		return len(p), nil
 	}
-	if rand.Float64() < c.net.loss {
+	reply := c.net.reply(c.address, query)
+	if reply == nil || lost() {
 		return len(p), nil
 	}
-	if reply := c.net.reply(c.address, p); reply != nil && rand.Float64() >= c.net.loss {
-		c.replies <- reply
+	if c.stream {
+		reply = append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replies = append(c.replies, reply)
+	c.changed.Broadcast()
 	return len(p), nil
 }
 
 func (c *soakConn) Read(p []byte) (int, error) {
-	if len(c.rest) == 0 {
-		select {
-		case c.rest = <-c.replies:
-		case <-c.expired:
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		switch {
+		case c.closed:
+			return 0, net.ErrClosed
+		case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
 			return 0, os.ErrDeadlineExceeded
+		case len(c.replies) > 0:
+			n := copy(p, c.replies[0])
+			if c.replies[0] = c.replies[0][n:]; !c.stream || len(c.replies[0]) == 0 {
+				c.replies = c.replies[1:]
+			}
+			return n, nil
 		}
+		c.changed.Wait()
 	}
-	n := copy(p, c.rest)
-	if c.rest = c.rest[n:]; !c.stream {
-		c.rest = nil
-	}
-	return n, nil
 }
-
-func (c *soakConn) expire() { c.once.Do(func() { close(c.expired) }) }
 
 func (c *soakConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timer != nil {
-		c.timer.Stop()
+	c.deadline = t
+	switch {
+	case t.IsZero():
+	case c.timer == nil:
+		c.timer = time.AfterFunc(time.Until(t), c.wake)
+	default:
+		c.timer.Reset(time.Until(t))
 	}
-	d := time.Until(t)
-	if d <= 0 {
-		c.expire()
-		return nil
-	}
-	c.timer = time.AfterFunc(d, c.expire)
+	c.changed.Broadcast()
 	return nil
+}
+
+func (c *soakConn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
+func (c *soakConn) SetWriteDeadline(time.Time) error  { return nil }
+
+func (c *soakConn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed.Broadcast()
 }
 
 func (c *soakConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	c.changed.Broadcast()
 	return nil
 }
-
-var _ io.ReadWriteCloser = (*soakConn)(nil)

@@ -43,7 +43,8 @@ func (c *caches) reply(address string, packet []byte) ([]byte, time.Duration) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key, now := fmt.Sprint(address, q.Question), time.Now()
+	asked := q.Question[0]
+	key, now := fmt.Sprint(address, dns.CanonicalName(asked.Name), asked.Qtype), time.Now()
 	e, known := c.missing[key]
 	if !known || !now.Before(e.until) {
 		e = cached{new(dns.Msg), now.Add(negativeTTL)}
@@ -55,13 +56,16 @@ func (c *caches) reply(address string, packet []byte) ([]byte, time.Duration) {
 		}
 	}
 	m := e.reply.Copy()
-	m.Id = q.Id
+	m.Id, m.Question = q.Id, q.Question
 	for _, rr := range m.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
 			soa.Hdr.Ttl, soa.Minttl = uint32(e.until.Sub(now)/time.Second), uint32(negativeTTL/time.Second)
 		}
 	}
-	return soakPack(m), after
+	if packet, err := m.Pack(); err == nil {
+		return packet, after
+	}
+	return nil, 0
 }
 
 // watched registers domains whose owners publish at a random moment between two ages, and
