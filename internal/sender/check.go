@@ -104,6 +104,7 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
 	var moved bool
+	var mass massJudgement
 	holder, sentAt, err := s.holderSent(ctx, asked)
 	if err != nil {
 		return d, err
@@ -129,6 +130,12 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 		if err != nil {
 			return err
 		}
+		mass = massJudgement{}
+		if !byClient {
+			if mass, err = s.guardMass(ctx, tx, &d, current, now); err != nil {
+				return err
+			}
+		}
 		seen := make([]Observation, len(d.Facets))
 		moved = false
 		for i, f := range d.Facets {
@@ -136,7 +143,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 			if seen[i] = Observe(own, byClient); len(own) == 0 {
 				continue
 			}
-			seen[i].Held = s.mass.holds(f, now)
+			seen[i].Held = mass.held
 			if contest.bars(f) {
 				d.Facets[i].CheckedAt = now
 				continue
@@ -178,6 +185,9 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 				return err
 			}
 		}
+		if !d.Holds() { // nothing is left that could be absent
+			d.AbsentSince = time.Time{}
+		}
 		d.UpdatedAt = now
 		if err := tx.UpdateDomain(ctx, d); err != nil {
 			return err
@@ -187,6 +197,9 @@ func (s *Service) learn(ctx context.Context, asked Domain, findings []dnscheck.F
 	})
 	if moved {
 		s.changes.Add(1)
+	}
+	if err == nil {
+		s.tellMass(mass)
 	}
 	return d, err
 }

@@ -23,8 +23,8 @@ type Service struct {
 	settings Settings
 	log      *slog.Logger
 
-	mass        massGuard
 	sick        sickness
+	holding     Recent[string, int] // one: how many domains hold something
 	serviceName dnscheck.Name
 	codeKey     []byte // keys the hashes of verification codes and recipients
 	owner       string // names this process in leases
@@ -64,9 +64,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		visited:   Recent[ID, time.Time]{Age: time.Hour},
+		holding:   Recent[string, int]{Age: c.Settings.Verify.VerifiedEvery / 500},
 		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[string, bool]{Age: c.Settings.Verify.Freshness},
 	}
-	s.mass.init(c.Settings.Verify, time.Now(), c.Log)
 	if c.Settings.ReservedDomain != "" {
 		if s.serviceName, err = dnscheck.ParseName(c.Settings.ReservedDomain); err != nil {
 			return nil, err
