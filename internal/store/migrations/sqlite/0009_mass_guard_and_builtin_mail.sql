@@ -7,8 +7,8 @@ ALTER TABLE domains ADD COLUMN holds BOOLEAN NOT NULL DEFAULT false;
 
 UPDATE domains SET holds = true WHERE facets LIKE '%"status":"verified"%' OR facets LIKE '%"status":"lapsing"%';
 
-CREATE INDEX domains_absent ON domains (absent_at) WHERE absent_at > 0;
-CREATE INDEX domains_holding ON domains (id) WHERE holds;
+CREATE INDEX domains_absent ON domains (absent_at, id) WHERE absent_at > 0;
+CREATE INDEX domains_holding ON domains (holds) WHERE holds;
 
 -- One row, of the instance: whether losses are frozen, and up to when an operator has
 -- said that they are true.
