@@ -8,6 +8,8 @@
 //	check       look at the DNS of a domain, or at records, without a server
 //	keygen      make a key-encryption key
 //	credential  make, list, rotate and revoke credentials, straight on the database
+//	reseal      seal all secrets again with the first key
+//	guard       see and release what the mass guard holds back
 //	version     say which version this is
 package main
 
@@ -47,6 +49,8 @@ type cli struct {
 	Check      checkCmd      `cmd:"" help:"Look at the DNS of domains, or at the records that a file lists, without a server."`
 	Keygen     keygenCmd     `cmd:"" help:"Make a key-encryption key."`
 	Credential credentialCmd `cmd:"" help:"Make, list, rotate and revoke credentials, straight on the database."`
+	Reseal     resealCmd     `cmd:"" help:"Seal all secrets of the database again with the first of the keys, so that the others can go."`
+	Guard      guardCmd      `cmd:"" help:"See and release what the mass guard holds back."`
 	Version    versionCmd    `cmd:"" help:"Say which version this is."`
 }
 

@@ -297,6 +297,7 @@ func (a *App) engine() (err error) {
 			sender.TaskDispatch: func(context.Context, sender.Task) error { a.Service.Wake(); return nil },
 			sender.TaskKeys:     func(ctx context.Context, t sender.Task) error { return a.Service.MakeKeys(ctx, t.Tenant, t.Object) },
 		},
+		Interruptible: []sender.TaskKind{sender.TaskKeys},
 		Periodic: []jobs.Periodic{
 			{Name: "recheck", Every: a.cfg.Verify.Sweep, Run: a.recheck},
 			{Name: "leftovers", Every: time.Minute, Run: a.leftovers},

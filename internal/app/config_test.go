@@ -277,6 +277,16 @@ func TestDevDirectoryOutlivesTheInstance(t *testing.T) {
 	go func() { ended <- first.Run(ctx) }()
 	<-first.Ready
 	key := first.Getenv("POSTSEAL_OPERATOR_KEY")
+	many := make([]string, 500)
+	for i := range many {
+		many[i] = fmt.Sprintf(`{"name":"r%d.example.org","type":"TXT","value":"kept"}`, i)
+	}
+	if status := addRecords(t, first, key, "["+strings.Join(many, ",")+"]"); status != http.StatusNoContent {
+		t.Errorf("500 records at once: %d", status)
+	}
+	if status := addRecords(t, first, key, `[{"name":"x.example.org","type":"TXT","value":"v"},{"name":"x.example.org","type":"CNAME","value":"y.example.org"}]`); status != http.StatusBadRequest {
+		t.Errorf("what can't be: %d", status)
+	}
 	if status := addRecord(t, first, key); status != http.StatusNoContent {
 		t.Fatalf("adding a record: %d", status)
 	}
@@ -334,7 +344,12 @@ func properties(t *testing.T, d *Dev) map[string]string {
 
 func addRecord(t *testing.T, d *Dev, key string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.Getenv("POSTSEAL_URL")+"/dev/dns", strings.NewReader(`{"name":"a.example.org","type":"TXT","value":"kept"}`))
+	return addRecords(t, d, key, `{"name":"a.example.org","type":"TXT","value":"kept"}`)
+}
+
+func addRecords(t *testing.T, d *Dev, key, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.Getenv("POSTSEAL_URL")+"/dev/dns", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,7 @@ type Dev struct {
 	dir       string
 	temporary bool
 	envFile   string
+	control   *devControl // nil: it was not made
 	inbox     *smtpd.Inbox
 	inboxAt   net.Listener
 	proxyAt   net.Listener // nil: no proxy
@@ -146,6 +147,7 @@ func StartDev(ctx context.Context, c DevConfig) (d *Dev, err error) {
 		return d, err
 	}
 	control, err := d.fakes(l)
+	d.control = control
 	if err != nil {
 		l.Close()
 		return d, err
@@ -228,7 +230,7 @@ func (d *Dev) fakes(l Listeners) (*devControl, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &devControl{table: table, zoneFile: filepath.Join(d.dir, "dev.zone")}
+	c := &devControl{table: table, zoneFile: filepath.Join(d.dir, "dev.zone"), log: d.log}
 	if err := table.LoadFile(c.zoneFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -437,6 +439,9 @@ func (d *Dev) close() {
 		if l != nil {
 			_ = l.Close()
 		}
+	}
+	if d.control != nil {
+		d.control.save()
 	}
 	if d.dir != "" {
 		for _, file := range append(d.secrets, filepath.Join(d.dir, "env")) { // nobody answers there any more

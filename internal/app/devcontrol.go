@@ -1,10 +1,15 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/smtpd"
@@ -18,10 +23,15 @@ type devControl struct {
 	table        *zone.Table
 	zoneFile     string // where the table is kept
 	inbox        *smtpd.Inbox
+	log          *slog.Logger
+
+	saving  sync.Mutex
+	mu      sync.Mutex
+	pending *time.Timer // of the next save; nil: nothing is to be saved
 }
 
-// devRecord is the body of POST and DELETE /dev/dns. On DELETE an empty value
-// stands for all of that name and type.
+// devRecord is the body of POST and DELETE /dev/dns, or one of an array there, of which
+// POST adds all or none. On DELETE an empty value stands for all of that name and type.
 type devRecord struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
@@ -30,8 +40,8 @@ type devRecord struct {
 }
 
 func (c *devControl) register(mux *http.ServeMux) {
-	mux.Handle("POST /dev/dns", c.operator(c.addRecord))
-	mux.Handle("DELETE /dev/dns", c.operator(c.delRecord))
+	mux.Handle("POST /dev/dns", c.operator(c.addRecords))
+	mux.Handle("DELETE /dev/dns", c.operator(c.delRecords))
 	mux.Handle("GET /dev/mail/{address}", c.operator(c.newestMail))
 	mux.Handle("PUT /dev/inbox", c.operator(c.setInbox))
 }
@@ -57,54 +67,96 @@ func bearerOf(r *http.Request) string {
 	return ""
 }
 
-func (c *devControl) record(w http.ResponseWriter, r *http.Request) (rec devRecord, ok bool) {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&rec); err != nil {
-		http.Error(w, `Send {"name","type","value","priority"}: `+err.Error(), http.StatusBadRequest)
-		return rec, false
+// records reads one record, or an array of them.
+func (c *devControl) records(w http.ResponseWriter, r *http.Request) (list []devRecord, ok bool) {
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
+			err = d.Decode(&list)
+		} else {
+			list = make([]devRecord, 1)
+			err = d.Decode(&list[0])
+		}
 	}
-	return rec, true
+	if err != nil {
+		http.Error(w, `Send {"name","type","value","priority"}, or an array of such: `+err.Error(), http.StatusBadRequest)
+		return nil, false
+	}
+	return list, true
 }
 
-func (c *devControl) addRecord(w http.ResponseWriter, r *http.Request) {
-	rec, ok := c.record(w, r)
+func (c *devControl) addRecords(w http.ResponseWriter, r *http.Request) {
+	list, ok := c.records(w, r)
 	if !ok {
 		return
 	}
-	if name := strings.TrimSuffix(strings.ToLower(rec.Name), "."); name == devService || strings.HasSuffix(name, "."+devService) {
-		http.Error(w, "The zone "+devService+" is Postseal's own; what is added there would never be seen.", http.StatusBadRequest)
-		return
+	add := make([]zone.Record, len(list))
+	for i, rec := range list {
+		if name := strings.TrimSuffix(strings.ToLower(rec.Name), "."); name == devService || strings.HasSuffix(name, "."+devService) {
+			http.Error(w, "The zone "+devService+" is Postseal's own; what is added there would never be seen.", http.StatusBadRequest)
+			return
+		}
+		add[i] = zone.Record(rec)
 	}
-	if err := c.table.Add(rec.Name, rec.Type, rec.Value, rec.Priority); err != nil {
+	if err := c.table.AddAll(add); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	c.save(w, http.StatusNoContent)
+	c.changed()
+	w.WriteHeader(http.StatusNoContent)
 }
 
-func (c *devControl) delRecord(w http.ResponseWriter, r *http.Request) {
-	rec, ok := c.record(w, r)
+// delRecords removes what is there of them; 404 where nothing is.
+func (c *devControl) delRecords(w http.ResponseWriter, r *http.Request) {
+	list, ok := c.records(w, r)
 	if !ok {
 		return
 	}
-	n, err := c.table.Del(rec.Name, rec.Type, rec.Value)
-	switch {
-	case err != nil:
-		http.Error(w, err.Error(), http.StatusBadRequest)
-	case n == 0:
+	gone := 0
+	for _, rec := range list {
+		n, err := c.table.Del(rec.Name, rec.Type, rec.Value)
+		if gone += n; err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	if gone == 0 {
 		http.Error(w, "There is no such record.", http.StatusNotFound)
-	default:
-		c.save(w, http.StatusNoContent)
+		return
+	}
+	c.changed()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// saveAfter is how long changes of the zone wait for more of them before all are kept
+// for the next start.
+const saveAfter = 100 * time.Millisecond
+
+func (c *devControl) changed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending == nil {
+		c.pending = time.AfterFunc(saveAfter, c.save)
 	}
 }
 
-func (c *devControl) save(w http.ResponseWriter, status int) {
-	if err := c.table.SaveFile(c.zoneFile); err != nil {
-		http.Error(w, "The record is served, but could not be kept for the next start: "+err.Error(), http.StatusInternalServerError)
+// save keeps what was changed, if anything was, and returns when it is kept, by whomever.
+func (c *devControl) save() {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	c.mu.Lock()
+	pending := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	if pending == nil {
 		return
 	}
-	w.WriteHeader(status)
+	pending.Stop()
+	if err := c.table.SaveFile(c.zoneFile); err != nil {
+		c.log.Error("the records of the DNS are served, but could not be kept for the next start", "error", err)
+	}
 }
 
 // newestMail answers the newest raw message for an address, nothing if there is none.

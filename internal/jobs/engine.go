@@ -43,6 +43,9 @@ type Config struct {
 	// Workers has one entry per kind that may be inserted. A process that enqueues
 	// and never runs leaves it empty, and may then insert any kind.
 	Workers map[sender.TaskKind]Worker
+	// Interruptible are the kinds whose workers' contexts end as soon as Run is told to
+	// end: what takes long, and is no worse for being begun again by the next process.
+	Interruptible []sender.TaskKind
 	// Periodic lists what runs again and again while Run does.
 	Periodic []Periodic
 }
@@ -88,6 +91,7 @@ type Engine struct {
 	drain time.Duration // the constant but for tests
 	last  time.Duration // lastCall but for tests
 	ran   atomic.Bool
+	asked context.Context        // Run's, set before anything works
 	busy  map[string]*sync.Mutex // by name of Periodic: held while it runs here
 
 	// One of the two is set, as in Config.
@@ -256,7 +260,7 @@ func validate[T any](ctx context.Context, driver riverdriver.Driver[T], log *slo
 }
 
 // Run works until ctx is done, then lets what is running finish: for ten seconds
-// undisturbed, then with its context cancelled. It returns nil after an orderly
+// undisturbed unless it is Interruptible, then with its context cancelled. It returns nil after an orderly
 // end, and an error where it could not start or where work would not end. An
 // engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
@@ -280,6 +284,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	asked := ctx
+	e.asked = asked
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	if err := client.Start(ctx); err != nil {

@@ -504,3 +504,32 @@ func TestBackoffDoublesUpToFiveMinutes(t *testing.T) {
 		}
 	}
 }
+
+// Keys take long to be made: the end of the process must not wait for all of them.
+func TestInterruptibleTaskEndsWithTheProcessAndIsDoneByTheNext(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		begun := make(chan struct{}, 10)
+		first := d.engine(t, Config{Interruptible: []sender.TaskKind{sender.TaskKeys}, Workers: workers(func(ctx context.Context, _ sender.Task) error {
+			begun <- struct{}{}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(8 * time.Second):
+				return nil
+			}
+		})})
+		stop := start(t, first)
+		d.enqueue(t, first, true, keysA)
+		within(t, "the task", begun, 5*time.Second)
+		asked := time.Now()
+		stop()
+		if took := time.Since(asked); took > 4*time.Second {
+			t.Errorf("it ended after %s", took)
+		}
+		w, ran := recorder()
+		start(t, d.engine(t, Config{Workers: workers(w)}))
+		if got := within(t, "the same task again", ran, 10*time.Second); got.Object != keysA.Object {
+			t.Errorf("ran %+v", got)
+		}
+	})
+}

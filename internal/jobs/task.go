@@ -147,6 +147,12 @@ func (w *taskWorker) Work(ctx context.Context, job *river.Job[taskArgs]) error {
 		}
 	}
 	t := sender.Task{Kind: job.Args.Task, Due: job.ScheduledAt, Tenant: job.Args.Tenant, Object: job.Args.Object}
+	if slices.Contains(w.e.cfg.Interruptible, t.Kind) {
+		var end context.CancelFunc
+		ctx, end = context.WithCancel(ctx)
+		defer end()
+		defer context.AfterFunc(w.e.asked, end)()
+	}
 	err := attempt(ctx, log, func(ctx context.Context) error { return work(ctx, t) })
 	if err != nil && job.Attempt >= job.MaxAttempts {
 		log.ErrorContext(ctx, "task given up", "err", err.Error())

@@ -47,6 +47,9 @@ type RelayConfig struct {
 	// 10 minutes: a code by mail is dead by then, so ours are shorter, at the
 	// price of an InDoubt where a relay is very slow.
 	ConnectTimeout, CommandTimeout, DataTimeout time.Duration
+	// OpenTimeout is for a connection as a whole, until MAIL can be said; 0: no more
+	// than the others say.
+	OpenTimeout time.Duration
 
 	// Dial opens the connection; nil is a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -235,6 +235,23 @@ func TestEndOfContextIsTempBeforeTheDotAndInDoubtAfter(t *testing.T) {
 	expect(t, relayTo(t, sink, nil).Send(ctx, envelope, body), mail.TempFailed, mail.StageConnect)
 }
 
+// One reply after the other may come in time, and all of them together never end.
+func TestOpeningOfAConnectionIsBoundedAsAWhole(t *testing.T) {
+	sink := mailtest.Serve(t)
+	sink.Fail(mailtest.Fault{At: mailtest.Connect, Hang: true})
+	r := relayTo(t, sink, func(c *mail.RelayConfig) { c.OpenTimeout, c.CommandTimeout = time.Second, time.Minute })
+	began := time.Now()
+	got := r.Send(t.Context(), envelope, body)
+	expect(t, got, mail.TempFailed, mail.StageConnect)
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("after %s: %s", took, describe(got))
+	}
+	slow := mailtest.Serve(t) // what comes after the opening has its own time
+	slow.Fail(mailtest.Fault{At: mailtest.EndOfData, Delay: 2200 * time.Millisecond})
+	r = relayTo(t, slow, func(c *mail.RelayConfig) { c.OpenTimeout = 2 * time.Second })
+	expect(t, r.Send(t.Context(), envelope, body), mail.Delivered, mail.StageEndOfData)
+}
+
 func TestConnectionIsReused(t *testing.T) {
 	sink := mailtest.Serve(t, mailtest.WithSTARTTLS())
 	r := relayTo(t, sink, nil)

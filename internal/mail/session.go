@@ -103,6 +103,11 @@ func (s *session) note(ctx context.Context, steps *transcript, at time.Time, sho
 // connect opens a connection and brings it to where MAIL can be said.
 func (r *Relay) connect(ctx context.Context, steps *transcript) (*session, *failure) {
 	at := time.Now()
+	if d := r.cfg.OpenTimeout; d > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, d, fmt.Errorf("it took more than %s until mail could be sent", d))
+		defer end()
+	}
 	dialCtx, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
 	conn, err := r.cfg.Dial(dialCtx, "tcp", r.cfg.Address)
 	cancel()

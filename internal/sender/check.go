@@ -173,6 +173,7 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.Purpose, findings []dnscheck.Finding, byClient bool) (Domain, error) {
 	var d Domain
 	var moved bool
+	var mass massJudgement
 	holder, sentAt, err := s.holderSent(ctx, asked)
 	if err != nil {
 		return d, err
@@ -198,6 +199,12 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 		if err != nil {
 			return err
 		}
+		mass = massJudgement{}
+		if !byClient {
+			if mass, err = s.guardMass(ctx, tx, &d, current, now); err != nil {
+				return err
+			}
+		}
 		seen := make([]Observation, len(d.Facets))
 		moved = false
 		for i, f := range d.Facets {
@@ -205,7 +212,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 			if seen[i] = Observe(own, byClient); len(own) == 0 {
 				continue
 			}
-			seen[i].Held = s.mass.holds(f, now)
+			seen[i].Held = mass.held
 			if contest.bars(f) {
 				d.Facets[i].CheckedAt = now
 				continue
@@ -247,6 +254,9 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 				return err
 			}
 		}
+		if !d.Holds() { // nothing is left that could be absent
+			d.AbsentSince = time.Time{}
+		}
 		d.UpdatedAt = now
 		if err := tx.UpdateDomain(ctx, d); err != nil {
 			return err
@@ -256,6 +266,9 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 	})
 	if moved {
 		s.changes.Add(1)
+	}
+	if err == nil {
+		s.tellMass(mass)
 	}
 	return d, err
 }

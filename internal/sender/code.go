@@ -94,7 +94,7 @@ func (s *Service) sendCode(ctx context.Context, tx Tx, p Principal, a Address, c
 	if err != nil {
 		return err
 	}
-	if err := queue(ctx, tx, m); err != nil {
+	if err := s.queue(ctx, tx, m); err != nil {
 		return err
 	}
 	return tx.InsertEvent(ctx, NewEvent(p, a.Tenant, EventAddressCodeSent, a.ID, now))

@@ -160,6 +160,7 @@ func (d *dispatcher) claim(ctx context.Context) ([]claimed, error) {
 	batch := make([]claimed, len(ms))
 	for i, m := range ms {
 		batch[i] = claimed{m, lease}
+		d.tenants.Drop(m.Tenant) // another node may have deleted it: what is known from before counts no more
 	}
 	return batch, nil
 }
@@ -294,7 +295,10 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) outcome 
 	attempt := Attempt{Message: m.ID, Tenant: m.Tenant, Number: m.Attempts, StartedAt: now, Delivery: Delivery{Outcome: AttemptStarted}}
 	if err != nil {
 		log.Error("a message can't be signed; it is tried again", "error", err)
-		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "sign", Text: "the message could not be signed"}
+		attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "sign", Text: "the message could not be signed; the operator's log says why"}
+		if KindOf(err) == Required {
+			attempt.Delivery = Delivery{Outcome: TempFailed, Stage: "auth", Text: "the password of the tenant's own server can't be opened any more; set it again"}
+		}
 		d.conclude(ctx, m, lease, attempt)
 		return unknown
 	}
@@ -357,6 +361,9 @@ func ownTime(ctx context.Context) (context.Context, context.CancelFunc) {
 // tells in whose stead the built-in no-reply speaks, as an event's data.
 func (s *Service) prepare(ctx context.Context, m Message) (o Outgoing, signed []byte, replaced []string, err error) {
 	t, err := s.tenant(ctx, m.Tenant)
+	if KindOf(err) == NotFound { // a node took the mail that did not know yet
+		return o, nil, nil, &Error{Kind: Refused, Reason: TenantDeleted, Detail: "The environment was deleted."}
+	}
 	if err != nil {
 		return o, nil, nil, err
 	}
@@ -377,6 +384,9 @@ func (s *Service) prepare(ctx context.Context, m Message) (o Outgoing, signed []
 	if !standIn { // which is the built-in no-reply
 		if o.Relay, err = s.relayOf(ctx, m); err != nil {
 			return o, nil, nil, err
+		}
+		if o.Relay != nil && o.Relay.PasswordLost != nil {
+			return o, nil, nil, passwordLost(*o.Relay)
 		}
 	}
 	signed, err = s.provider.Prepare(ctx, o)

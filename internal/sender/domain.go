@@ -23,9 +23,12 @@ type Domain struct {
 	// never having had one: see Decide.
 	ProvenAt  time.Time
 	NextCheck time.Time
-	Version   int64 // raised by every update
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	// AbsentSince is since when something that holds was not found; zero: all of it was
+	// when last looked in the background. See MassGuard.
+	AbsentSince time.Time
+	Version     int64 // raised by every update
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
 }
 
 // Tokens are the secrets-in-public that only the owner of the DNS can publish:
@@ -78,6 +81,11 @@ func (d Domain) facet(p dnscheck.Purpose, region string) int {
 // region, by its environment record, or by the DKIM tokens of a region.
 func (d Domain) Proven() bool {
 	return slices.ContainsFunc(d.Facets, func(f Facet) bool { return f.Proves() && f.Status.Holds() })
+}
+
+// Holds reports whether any facet does, proving or not.
+func (d Domain) Holds() bool {
+	return slices.ContainsFunc(d.Facets, func(f Facet) bool { return f.Status.Holds() })
 }
 
 // ProofLost reports whether it was proven once and is no more.

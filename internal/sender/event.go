@@ -49,7 +49,10 @@ const (
 	EventRelayChanged       EventType = "relay.changed" // the tenant's own SMTP server; data.password is new, kept or none
 	EventRelayDeleted       EventType = "relay.deleted"
 	EventRelayTested        EventType = "relay.tested"
-	EventCredentialRotated  EventType = "credential.rotated" // another takes its place; data.until is when it ends
+	EventMassFrozen         EventType = "mass-guard.frozen" // of no tenant, as the next two: too many domains lost their records at once
+	EventMassThawed         EventType = "mass-guard.thawed"
+	EventMassReleased       EventType = "mass-guard.released" // by an operator: data.reason says why
+	EventCredentialRotated  EventType = "credential.rotated"  // another takes its place; data.until is when it ends
 )
 
 // Event is one line of a tenant's append-only audit log. Data never holds a

@@ -415,7 +415,7 @@ func (s *Service) QueueFilled(ctx context.Context, tx Tx, f Filled) error {
 			return e
 		}
 	}
-	if err := queue(ctx, tx, f.message); err != nil {
+	if err := s.queue(ctx, tx, f.message); err != nil {
 		return err
 	}
 	for _, e := range f.events {

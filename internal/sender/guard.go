@@ -2,8 +2,8 @@ package sender
 
 import (
 	"context"
-	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,10 +17,15 @@ import (
 //
 // A network that fell sick or recovered while it was asked can so be told from an
 // owner who took a record away. Where the canary can't be seen, what was found of the
-// purpose is dropped: it was not learnt from the owner's zone. What is believed is
-// told to the mass guard.
+// purpose is dropped: it was not learnt from the owner's zone. Where nothing at all was
+// learnt the canary is looked at too, now and then, so that operators hear of it.
 func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, findings []dnscheck.Finding) []dnscheck.Finding {
 	v, absent := weighed(d, findings)
+	if v == learntNothing && s.canary != nil && slices.ContainsFunc(d.Facets, func(f Facet) bool { return f.Status.Holds() }) {
+		if err := s.canary.Sick(ctx, time.Now().Add(-s.settings.Verify.UnknownEvery)); ctx.Err() == nil {
+			s.tellSickness(err)
+		}
+	}
 	if len(absent) > 0 && s.canary != nil {
 		var first, rest []dnscheck.Finding
 		for _, f := range findings {
@@ -52,9 +57,7 @@ func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, f
 			}
 		}
 		findings = append(rest, again...)
-		v, _ = weighed(d, findings)
 	}
-	s.mass.note(d, v, s.now())
 	return findings
 }
 
@@ -112,108 +115,192 @@ func weighed(d Domain, findings []dnscheck.Finding) (v sweepVerdict, absent []dn
 	return v, absent
 }
 
-const (
-	massBuckets = 24
-	// massMost bounds the memory of a massGuard; so many at once are a mass on any instance.
-	massMost = 100_000
-)
-
-// massGuard holds losses back while too many domains seem to lose their records
-// within one sweep: that is more often one mistake, of a provider of many zones or
-// our own, than as many decisions. It knows what this node saw since it started.
+// MassGuard holds losses back while too many domains seem to lose their records
+// at once: that is more often one mistake, of a provider of many zones or our own,
+// than as many decisions. It is one row for the whole instance, and which domains
+// are absent is in their own rows, so that all nodes see the same and a restart
+// forgets nothing.
 //
 // A domain counts while something that holds is absent, be it verified or lapsing:
-// until it is seen well again, has lapsed, or was not looked at for a sweep. Those
-// held are looked at as if they were lapsing, so that a freeze ends when they come
-// back or when an operator ends it, not by the passing of time.
-type massGuard struct {
-	percent float64
-	least   int
-	window  time.Duration // one sweep
-	ready   time.Time     // what is absent has been looked at since the node started
-	log     *slog.Logger
-
-	mu     sync.Mutex
-	well   [massBuckets]float64 // domains seen by their time; see share
-	at     int64                // the newest bucket
-	absent map[ID]time.Time
-	frozen bool
+// until it is seen well again, has lapsed, or is deleted. Those held are looked at as
+// if they were lapsing, so that a freeze ends when they come back or when an operator
+// ends it, not by the passing of time.
+type MassGuard struct {
+	FrozenAt   time.Time // zero: nothing is held back
+	ReleasedAt time.Time // what was absent by then is free to lapse; zero: there was no release
+	ReleasedBy ID        // the credential; empty for the command line
+	Reason     string    // of the release, for people
 }
 
-func (g *massGuard) init(v Verify, now time.Time, log *slog.Logger) {
-	g.percent, g.least, g.log = v.MassGuard, max(v.MassLeast, 1), log
-	g.window = max(v.VerifiedEvery, 2*v.LapsingEvery, massBuckets)
-	g.ready = now.Add(v.LapsingEvery + v.LapsingEvery/4) // with jitter
-	g.absent = make(map[ID]time.Time)
+// massJudgement is what a look at a domain meant for the mass guard.
+type massJudgement struct {
+	held   bool // the domain's absences must take nothing from it
+	turned bool // the guard froze or thawed
+	guard  MassGuard
+	absent int
 }
 
-// holds reports whether an absence must take nothing from a facet now.
-func (g *massGuard) holds(f Facet, now time.Time) bool {
-	if g.percent <= 0 || !f.Status.Holds() {
-		return false
+// guardMass notes whether something of the domain that holds was absent, and freezes or
+// thaws. A look at a domain that is as well as before asks the store for nothing. The
+// guard's lock comes after all others.
+func (s *Service) guardMass(ctx context.Context, tx Tx, d *Domain, findings []dnscheck.Finding, now time.Time) (j massJudgement, err error) {
+	v, _ := weighed(*d, findings)
+	if v == learntNothing || v == stillThere && d.AbsentSince.IsZero() {
+		return j, nil
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.frozen || f.Status == Lapsing && now.Before(g.ready)
-}
-
-func (g *massGuard) note(d Domain, v sweepVerdict, now time.Time) {
-	if g.percent <= 0 || v == learntNothing {
-		return
+	if j.guard, err = tx.LockMassGuard(ctx); err != nil {
+		return j, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.advance(now)
-	if v == notThere {
-		if len(g.absent) < massMost {
-			g.absent[d.ID] = now
-		}
-	} else {
-		delete(g.absent, d.ID)
-		g.well[g.at%massBuckets] += g.share(d, now)
+	if j.absent, _, err = tx.CountAbsent(ctx, j.guard.ReleasedAt); err != nil {
+		return j, err
 	}
-	lost := len(g.absent)
-	looked := float64(lost)
-	for _, n := range g.well {
-		looked += n
+	if d.AbsentSince.After(j.guard.ReleasedAt) {
+		j.absent--
 	}
-	frozen := lost >= g.least && (100*float64(lost) > g.percent*looked || lost == massMost)
-	if frozen == g.frozen {
-		return
-	}
-	if g.frozen = frozen; frozen {
-		g.log.Error("too many domains lost their records at once: until they are back no proof is lost; if they are gone for good, restart with verify.mass_guard 0 until they have lapsed", "absent", lost, "looked_at", int(looked), "within", g.window)
-	} else {
-		g.log.Warn("the domains that lost their records at once are back but for a few: absences count again", "absent", lost, "looked_at", int(looked))
-	}
-}
-
-// share is the part of a sweep since the last look at a domain, so that all looks at
-// it within a sweep add up to one domain, however closely it is watched: to remember
-// each would cost memory.
-func (g *massGuard) share(d Domain, now time.Time) float64 {
-	last := now
-	for _, f := range d.Facets {
-		if f.Status == Verified && f.CheckedAt.Before(last) {
-			last = f.CheckedAt
+	switch {
+	case v == stillThere:
+		d.AbsentSince = time.Time{}
+	case d.AbsentSince.IsZero():
+		d.AbsentSince = now
+		if !now.After(j.guard.ReleasedAt) { // the clock of the node that released was ahead
+			d.AbsentSince = j.guard.ReleasedAt.Add(time.Microsecond)
 		}
 	}
-	return min(1, float64(now.Sub(last))/float64(g.window))
+	if d.AbsentSince.After(j.guard.ReleasedAt) {
+		j.absent++
+	}
+	many, err := s.isMass(ctx, tx, j.absent)
+	if err != nil {
+		return j, err
+	}
+	j.held = many && d.AbsentSince.After(j.guard.ReleasedAt)
+	if j.turned = many == j.guard.FrozenAt.IsZero(); !j.turned {
+		return j, nil
+	}
+	event := EventMassThawed
+	if j.guard.FrozenAt = (time.Time{}); many {
+		event, j.guard.FrozenAt = EventMassFrozen, now
+	}
+	if err := tx.PutMassGuard(ctx, j.guard); err != nil {
+		return j, err
+	}
+	return j, tx.InsertEvent(ctx, NewEvent(Principal{}, "", event, "", now, "absent", strconv.Itoa(j.absent)))
 }
 
-// advance forgets what is older than the window.
-func (g *massGuard) advance(now time.Time) {
-	bucket := now.UnixNano() / int64(g.window/massBuckets)
-	if bucket <= g.at {
-		return
+// isMass reports whether so many absent domains are too many.
+func (s *Service) isMass(ctx context.Context, r Reader, absent int) (bool, error) {
+	v := s.settings.Verify
+	if v.MassGuard <= 0 || absent < max(v.MassLeast, 1) {
+		return false, nil
 	}
-	for b := max(g.at+1, bucket-massBuckets+1); b <= bucket; b++ {
-		g.well[b%massBuckets] = 0
-	}
-	g.at = bucket
-	for id, at := range g.absent {
-		if now.Sub(at) > g.window {
-			delete(g.absent, id)
+	// Of a large instance the count takes a while, and changes little.
+	holding, ok := s.holding.Get("")
+	if !ok {
+		read := time.Now()
+		var err error
+		if holding, err = r.CountHolding(ctx); err != nil {
+			return false, err
 		}
+		s.holding.Put("", holding, read)
 	}
+	return 100*float64(absent) > v.MassGuard*float64(holding), nil
+}
+
+// tellMass logs that the guard froze or thawed.
+func (s *Service) tellMass(j massJudgement) {
+	switch {
+	case !j.turned:
+	case j.guard.FrozenAt.IsZero():
+		s.log.Warn("the domains that lost their records at once are back but for a few: absences count again", "absent", j.absent)
+	default:
+		s.log.Error("too many domains lost their records at once: until they are back no proof is lost; if they are gone for good, wait until all of them were looked at, then run postseal guard release",
+			"absent", j.absent, "sweep", s.settings.Verify.VerifiedEvery)
+	}
+}
+
+// MassState is what an operator wants to know of the mass guard.
+type MassState struct {
+	MassGuard
+	Absent  int      // domains of which something that holds is absent, and that were not released
+	Holding int      // domains of which something holds
+	Domains []Domain // of the absent ones, those that have been so for longest
+}
+
+// massShown bounds MassState.Domains.
+const massShown = 100
+
+// MassState tells what the mass guard holds back. Operators only.
+func (s *Service) MassState(ctx context.Context, p Principal) (MassState, error) {
+	return MassStateOf(ctx, s.store, p)
+}
+
+// ReleaseMass lets all domains that are absent now lapse in their time, whatever their
+// number: for losses that are true. Those that turn absent later are guarded as ever.
+// Operators only. Errors: Required or Invalid on "reason", Conflict where nothing is held
+// back.
+func (s *Service) ReleaseMass(ctx context.Context, p Principal, reason string) (MassState, error) {
+	state, err := ReleaseMass(ctx, s.store, p, reason)
+	if err == nil {
+		s.log.Warn("an operator released the domains that lost their records at once", "released", state.Absent, "by", p.Credential, "reason", reason)
+		state.Absent, state.Domains = 0, nil
+	}
+	return state, err
+}
+
+// MassStateOf is Service.MassState on a store alone.
+func MassStateOf(ctx context.Context, r Reader, p Principal) (m MassState, err error) {
+	if !p.Operator {
+		return m, onlyOperators()
+	}
+	if m.MassGuard, err = r.MassGuard(ctx); err != nil {
+		return m, err
+	}
+	if m.Absent, _, err = r.CountAbsent(ctx, m.ReleasedAt); err != nil {
+		return m, err
+	}
+	if m.Holding, err = r.CountHolding(ctx); err != nil {
+		return m, err
+	}
+	m.Domains, err = r.AbsentDomains(ctx, m.ReleasedAt, massShown)
+	return m, err
+}
+
+// ReleaseMass is Service.ReleaseMass on a store alone. What it returns is of before, but
+// for the MassGuard.
+func ReleaseMass(ctx context.Context, st Store, p Principal, reason string) (m MassState, err error) {
+	if !p.Operator {
+		return m, onlyOperators()
+	}
+	if err := checkLabel("reason", reason, 500); err != nil {
+		return m, err
+	}
+	err = st.Update(ctx, func(tx Tx) error {
+		if _, err := tx.LockMassGuard(ctx); err != nil {
+			return err
+		}
+		if m, err = MassStateOf(ctx, tx, p); err != nil {
+			return err
+		}
+		if m.FrozenAt.IsZero() {
+			return Errorf(Conflict, "", "Nothing is held back, so that there is nothing to release.")
+		}
+		_, newest, err := tx.CountAbsent(ctx, m.ReleasedAt)
+		if err != nil {
+			return err
+		}
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		m.MassGuard = MassGuard{ReleasedAt: now, ReleasedBy: p.Credential, Reason: reason}
+		if newest.After(now) { // the clock of the node that saw it is ahead
+			m.ReleasedAt = newest
+		}
+		if err := tx.PutMassGuard(ctx, m.MassGuard); err != nil {
+			return err
+		}
+		return tx.InsertEvent(ctx, NewEvent(p, "", EventMassReleased, "", now, "absent", strconv.Itoa(m.Absent), "reason", reason))
+	})
+	return m, err
+}
+
+func onlyOperators() *Error {
+	return Errorf(Denied, "", "Only an operator can see and release the mass guard.")
 }

@@ -2,6 +2,7 @@ package sender_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,7 +105,7 @@ func TestMassLossIsFrozenUntilTheRecordsAreBack(t *testing.T) {
 		if n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 || n[sender.Lapsing]+n[sender.Verified] != 100 {
 			t.Fatalf("%v: the twentieth absence freezes", n)
 		}
-		// A node that has just started knows nothing of the freeze.
+		// A node that has just started knows of the freeze.
 		fresh := h.node()
 		for _, d := range ds {
 			h.makeDue(d)
@@ -114,7 +115,7 @@ func TestMassLossIsFrozenUntilTheRecordsAreBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := h.count(ds); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 38 {
+		if n := h.count(ds); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 {
 			t.Errorf("%v after a restart", n)
 		}
 		for _, d := range ds[1:] {
@@ -148,30 +149,105 @@ func TestOneLossAmongManyIsNoMass(t *testing.T) {
 	}, sparing)
 }
 
-// An operator who knows that it is true restarts without the guard.
-func TestTrueMassLossIsFreedByTheOperator(t *testing.T) {
+// Each node looks at a part of the domains, none of which is a mass by itself.
+func TestMassLossIsSeenByAllNodesTogether(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
-		ds := h.many(30)
-		for _, d := range ds {
+		ds := h.many(40)
+		for _, d := range ds[:36] {
+			h.withdraw(d, dnscheck.Ownership)
+			h.makeDue(d)
+		}
+		for range 3 {
+			if _, err := h.node().RecheckDue(t.Context(), 14); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := h.count(ds); n[sender.Lapsing] != 19 || n[sender.Verified] != 21 {
+			t.Errorf("%v: the twentieth absence freezes, whoever sees it", n)
+		}
+		if n := h.instanceEvents(); len(n) != 1 || n[0] != "mass-guard.frozen" {
+			t.Errorf("events %q", n)
+		}
+	}, sparing)
+}
+
+// instanceEvents are those of no tenant.
+func (h *harness) instanceEvents() (types []string) {
+	h.Helper()
+	es, err := h.store.Events(h.Context(), "", sender.Page{})
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, e := range es {
+		types = append(types, string(e.Type))
+	}
+	return types
+}
+
+// A loss that is true is released; what is lost later is guarded again.
+func TestTrueMassLossIsReleasedByTheOperator(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		ds := h.many(46)
+		if _, err := h.ReleaseMass(t.Context(), operator, "why not"); sender.KindOf(err) != sender.Conflict {
+			t.Errorf("released what is not held: %v", err)
+		}
+		for _, d := range ds[:22] {
 			h.withdraw(d, dnscheck.Ownership)
 		}
-		time.Sleep(2 * 24 * time.Hour)
+		time.Sleep(30 * time.Hour)
 		if n := h.count(ds); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 {
 			t.Fatalf("%v: nothing is frozen, the test proves nothing", n)
 		}
-		h.config.Settings.Verify.MassGuard = 0
-		freed := h.node()
-		for range 14 {
-			for _, d := range ds {
-				h.makeDue(d)
-			}
-			if _, err := freed.RecheckDue(t.Context(), 100); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(3 * time.Hour)
+		state, err := h.MassState(t.Context(), operator)
+		if err != nil || state.FrozenAt.IsZero() || state.Absent != 22 || state.Holding != 46 || len(state.Domains) != 22 {
+			t.Errorf("%+v, %v", state, err)
 		}
-		if n := h.count(ds); n[sender.Lapsed] != 30 {
-			t.Errorf("%v", n)
+		if _, err := h.MassState(t.Context(), h.admin); sender.KindOf(err) != sender.Denied {
+			t.Errorf("a tenant sees it: %v", err)
 		}
+		if _, err := h.ReleaseMass(t.Context(), h.admin, "mine"); sender.KindOf(err) != sender.Denied {
+			t.Errorf("a tenant releases it: %v", err)
+		}
+		if _, err := h.ReleaseMass(t.Context(), operator, ""); sender.KindOf(err) != sender.Required {
+			t.Errorf("released without a reason: %v", err)
+		}
+		if _, err := h.ReleaseMass(t.Context(), operator, "their provider is gone"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(48 * time.Hour)
+		if n := h.count(ds); n[sender.Lapsed] != 22 || n[sender.Verified] != 24 {
+			t.Fatalf("%v after the release", n)
+		}
+		for _, d := range ds[22:44] {
+			h.withdraw(d, dnscheck.Ownership)
+		}
+		time.Sleep(60 * time.Hour)
+		if n := h.count(ds); n[sender.Lapsed] != 22 || n[sender.Lapsing] > 19 {
+			t.Errorf("%v: the next mass is none of what was released", n)
+		}
+		if state, err = h.MassState(t.Context(), operator); err != nil || state.Absent != 22 || state.Reason != "their provider is gone" {
+			t.Errorf("%+v, %v", state, err)
+		}
+		for _, d := range ds[22:44] {
+			h.publish(d, dnscheck.Ownership)
+		}
+		time.Sleep(24 * time.Hour)
+		if got, want := h.instanceEvents(), []string{"mass-guard.frozen", "mass-guard.released", "mass-guard.frozen", "mass-guard.thawed"}; !slices.Equal(got, want) {
+			t.Errorf("events %q", got)
+		}
+	}, sparing)
+}
+
+// A look at a domain that is as well as before costs the guard no statement.
+func TestHealthyLookAsksTheGuardForNothing(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM, dnscheck.Environment, dnscheck.SPF)
+		h.store.fail(func(statement string) error {
+			if statement == "LockMassGuard" {
+				t.Error(statement)
+			}
+			return nil
+		})
+		time.Sleep(3 * 24 * time.Hour)
 	}, sparing)
 }

@@ -307,6 +307,13 @@ func (t *faultyTx) FinishAttempt(ctx context.Context, a sender.Attempt) error {
 	return t.Tx.FinishAttempt(ctx, a)
 }
 
+func (t *faultyTx) LockMassGuard(ctx context.Context) (sender.MassGuard, error) {
+	if err := t.f.ask("LockMassGuard"); err != nil {
+		return sender.MassGuard{}, err
+	}
+	return t.Tx.LockMassGuard(ctx)
+}
+
 func (t *faultyTx) RenewLeases(ctx context.Context, owner string, until time.Time) error {
 	if err := t.f.ask("RenewLeases"); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 //
 //	worker: enter -> send -> next -> send ... until none may go
 //	           |               ^
-//	           +-> waiting ----+     whose tenant is claimed no more mail until then
+//	           +-> waiting ----+     whose tenant is claimed no more such mail until then
 type lanes struct {
 	each, most int // workers of one tenant's server, and of all
 
@@ -100,7 +100,7 @@ const (
 )
 
 // next takes a message that may be sent now out of a lane; emptied tells that its
-// tenant can be claimed mail again. Which lane comes first is chance.
+// tenant can be claimed all mail again. Which lane comes first is chance.
 func (l *lanes) next() (c claimed, emptied, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -51,6 +51,7 @@ type Message struct {
 	Template ID
 	Locale   template.Locale
 	About    ID     // of mail with a verification code: the address that it proves
+	Builtin  bool   // of the built-in no-reply: it leaves by the instance's relay, whatever the tenant's settings
 	Region   string // where the sender wants it to leave; empty: home
 	State    MessageState
 	Reason   string // why it was refused or failed, for people
@@ -153,7 +154,7 @@ func (s *Service) Send(ctx context.Context, p Principal, tenant ID, n NewMessage
 	if err != nil {
 		return Message{}, decision, err
 	}
-	err = s.store.Update(ctx, func(tx Tx) error { return queue(ctx, tx, m) })
+	err = s.store.Update(ctx, func(tx Tx) error { return s.queue(ctx, tx, m) })
 	if KindOf(err) == Conflict && n.IdempotencyKey != "" { // somebody else was first with this key
 		if old, ok, err := s.before(ctx, tenant, n.IdempotencyKey, n.RequestHash); ok || err != nil {
 			return old, Decision{Allow: ok}, err
@@ -220,7 +221,8 @@ func (s *Service) life(wanted time.Duration) (time.Duration, error) {
 
 // queue writes a message and the wake-up in one transaction. The row itself says
 // who asked for it and when; an event would say the same again.
-func queue(ctx context.Context, tx Tx, m Message) error {
+func (s *Service) queue(ctx context.Context, tx Tx, m Message) error {
+	m.Builtin = s.byNoReply(m)
 	if err := tx.InsertMessage(ctx, m); err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ type Relay struct {
 	From      *Mailbox // of test mails, and of templates where neither they nor the tenant's MailDefaults name one; as sent
 	ReplyTo   *Mailbox // likewise
 	UpdatedAt time.Time
+	// PasswordLost says why a password that is there can't be opened; nil: it can. Mail
+	// waits then until it is set again.
+	PasswordLost error
 }
 
 // submission are the ports on which a server speaks in clear text until STARTTLS.
@@ -156,6 +159,9 @@ func (s *Service) SetRelay(ctx context.Context, p Principal, tenant ID, n NewRel
 			if err != nil && KindOf(err) != NotFound {
 				return err
 			}
+			if err == nil && old.PasswordLost != nil {
+				return passwordLost(old)
+			}
 			if err != nil || !strings.EqualFold(old.Host, r.Host) || old.Username != r.Username || old.Password == "" {
 				return Errorf(Required, "password", "password is missing: the one that is kept is only for the host and the user name that it was sent with.")
 			}
@@ -169,6 +175,12 @@ func (s *Service) SetRelay(ctx context.Context, p Principal, tenant ID, n NewRel
 	s.ownRelays.Drop(tenant)
 	r.Password = ""
 	return r, err
+}
+
+func passwordLost(r Relay) *Error {
+	e := Errorf(Required, "password", "password is missing: the one that is kept can't be opened any more; send it again.")
+	e.Err = r.PasswordLost
+	return e
 }
 
 func noOwnRelays() *Error {
@@ -292,6 +304,9 @@ func (s *Service) TestRelay(ctx context.Context, p Principal, tenant ID, to stri
 	if !s.settings.Send.OwnRelays {
 		return none, noOwnRelays()
 	}
+	if r.PasswordLost != nil {
+		return none, passwordLost(r)
+	}
 	if to, err = parseRecipient("to", to); err != nil {
 		return none, err
 	}
@@ -363,12 +378,17 @@ func (s *Service) countTest(ctx context.Context, tenant ID, to string, now time.
 	})
 }
 
+// byNoReply reports whether a message is the built-in no-reply's.
+func (s *Service) byNoReply(m Message) bool {
+	return m.Kind == KindCode || m.From == s.provider.SystemSender().Address
+}
+
 // relayOf returns the tenant's own server for a message, at most a second old; nil:
 // it leaves by the instance's relay. What the built-in no-reply says always does: its
 // domain's SPF record knows that relay, and a tenant must not get to read the codes
 // that prove addresses to be others'.
 func (s *Service) relayOf(ctx context.Context, m Message) (*Relay, error) {
-	if !s.settings.Send.OwnRelays || m.Kind == KindCode || m.From == s.provider.SystemSender().Address {
+	if !s.settings.Send.OwnRelays || s.byNoReply(m) {
 		return nil, nil
 	}
 	if r, ok := s.ownRelays.Get(m.Tenant); ok {

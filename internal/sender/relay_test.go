@@ -281,6 +281,37 @@ func TestServerThatHangsLeavesWorkersForOtherTenants(t *testing.T) {
 	}, usualLeases)
 }
 
+// Codes leave by the instance's relay, so that a tenant whose own server hangs can still
+// prove an address.
+func TestCodesPassAServerThatHangs(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		from := h.author()
+		if _, err := h.ownRelay(); err != nil {
+			t.Fatal(err)
+		}
+		slow := make([]time.Duration, 4)
+		for i := range slow {
+			slow[i] = time.Hour
+		}
+		h.way.take(slow...)
+		for range 60 {
+			h.mustSend(from)
+		}
+		time.Sleep(time.Minute)
+		if n := len(h.way.attempts()) - 1; n != 4 {
+			t.Fatalf("%d deliveries to one server at a time, want 4", n)
+		}
+		if _, err := h.CreateSender(t.Context(), h.admin, h.tenant.ID, "other@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		all := h.way.attempts()
+		if last := all[len(all)-1]; len(all) != 6 || last.To != "other@example.com" || last.Relay != nil {
+			t.Errorf("%d deliveries, the last to %s", len(all), last.To)
+		}
+	}, usualLeases)
+}
+
 func TestServerThatHangsDoesNotHoldTheEndOfTheProcess(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		from := h.author()

@@ -22,8 +22,8 @@ type Service struct {
 	settings Settings
 	log      *slog.Logger
 
-	mass        massGuard
 	sick        sickness
+	holding     Recent[string, int] // one: how many domains hold something
 	serviceName dnscheck.Name
 	codeKey     []byte                     // keys the hashes of verification codes and recipients
 	owner       string                     // names this process in leases
@@ -65,9 +65,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		looks:     make(map[lookKey]*look),
 		visited:   Recent[ID, time.Time]{Age: time.Hour},
+		holding:   Recent[string, int]{Age: c.Settings.Verify.VerifiedEvery / 500},
 		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[lookKey, time.Time]{Age: c.Settings.Verify.Freshness},
 	}
-	s.mass.init(c.Settings.Verify, time.Now(), c.Log)
 	if c.Settings.ReservedDomain != "" {
 		if s.serviceName, err = dnscheck.ParseName(c.Settings.ReservedDomain); err != nil {
 			return nil, err

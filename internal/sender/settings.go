@@ -45,8 +45,7 @@ type Verify struct {
 	LapsingEvery  time.Duration // also the longest wait of pending ones
 	UnknownEvery  time.Duration // after a check that learnt nothing
 	// MassGuard freezes losses while the records of more than so many per cent of the
-	// domains that were looked at within a sweep (VerifiedEvery), and of MassLeast of
-	// them, are gone; 0: never.
+	// instance's domains that hold something, and of MassLeast of them, are gone; 0: never.
 	MassGuard float64
 	MassLeast int
 }

@@ -43,6 +43,14 @@ type Reader interface {
 	Timeline(ctx context.Context, tenant, domain ID, page Page) ([]TimelineEntry, error)
 	Tombstones(ctx context.Context, tenant ID, page Page) ([]Tombstone, error)
 
+	// MassGuard is of the whole instance, as are CountAbsent (domains whose AbsentSince
+	// is later than that, and the latest of those times), AbsentDomains (the same, the
+	// longest absent first) and CountHolding (domains of which something holds).
+	MassGuard(ctx context.Context) (MassGuard, error)
+	CountAbsent(ctx context.Context, after time.Time) (n int, newest time.Time, err error)
+	AbsentDomains(ctx context.Context, after time.Time, limit int) ([]Domain, error)
+	CountHolding(ctx context.Context) (int, error)
+
 	// Hold returns who holds a name, of whatever tenant; NotFound where nobody does.
 	Hold(ctx context.Context, name dnscheck.Name) (Hold, error)
 	// DomainsProven lists domains of that name that were ever proven, of any tenant,
@@ -82,8 +90,8 @@ type Reader interface {
 	// where there is none.
 	Setting(ctx context.Context, tenant ID, name string) (string, error)
 
-	// Relay returns the tenant's own SMTP server with its password opened; NotFound
-	// where it has none.
+	// Relay returns the tenant's own SMTP server with its password opened, or with
+	// PasswordLost; NotFound where it has none.
 	Relay(ctx context.Context, tenant ID) (Relay, error)
 
 	// SigningKey returns the private half; PKCS8 is opened. Keys are found by
@@ -146,6 +154,11 @@ type Tx interface {
 	// other node takes them meanwhile.
 	ClaimDueDomains(ctx context.Context, now, until time.Time, limit int) ([]Domain, error)
 
+	// LockMassGuard is MassGuard, and makes later transactions that lock it wait for
+	// this one. PutMassGuard writes it.
+	LockMassGuard(ctx context.Context) (MassGuard, error)
+	PutMassGuard(ctx context.Context, g MassGuard) error
+
 	// InsertHold answers Conflict where the name is held.
 	InsertHold(ctx context.Context, h Hold) error
 	// UpdateHold writes all of a hold whose Version is still the one read, and raises
@@ -181,8 +194,8 @@ type Tx interface {
 	// ClaimMessages leases queued messages that are due to this owner, at most so
 	// many, in turns between tenants so that none starves the others, and returns
 	// them with their bodies. A claimed message has the state Sending. The owner is
-	// whoever holds the lease: a fresh name for every claim. The tenants in except are
-	// passed over.
+	// whoever holds the lease: a fresh name for every claim. Of the tenants in except
+	// only mail that is Builtin is claimed.
 	ClaimMessages(ctx context.Context, owner string, now, until time.Time, limit int, except ...ID) ([]Message, error)
 	// RenewLeases prolongs what this owner has claimed.
 	RenewLeases(ctx context.Context, owner string, until time.Time) error

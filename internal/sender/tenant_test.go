@@ -1,8 +1,12 @@
 package sender_test
 
 import (
+	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/sender"
 )
 
@@ -144,4 +148,47 @@ func TestCallersOwnCredentialEndsWithItsTenant(t *testing.T) {
 			t.Errorf("the caller's credential: %v", err)
 		}
 	})
+}
+
+// A node takes mail for a second after another has deleted the tenant; it never leaves.
+func TestMailForATenantThatAnotherNodeDeletedNeverLeaves(t *testing.T) {
+	for _, from := range []string{"no-reply@mail.postseal.test", "noreply@example.org"} {
+		t.Run(from, func(t *testing.T) {
+			onFakeTime(t, func(t *testing.T, h *harness) {
+				d := h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM)
+				a := h.activeAddress(d, "noreply@example.org")
+				h.stop()
+				other := h.node()
+				h.stop = h.dispatch(other)
+				send := func() (sender.Message, error) {
+					m, _, err := other.Send(t.Context(), h.admin, h.tenant.ID, sender.NewMessage{
+						From: sender.Mailbox{Address: from}, To: sender.Mailbox{Address: "reader@example.net"}, Subject: "s", Text: "t",
+					})
+					synctest.Wait()
+					return m, err
+				}
+				if _, err := send(); err != nil {
+					t.Fatal(err)
+				}
+				before := len(h.way.attempts())
+				err := errors.Join(h.DeleteAddress(t.Context(), h.admin, h.tenant.ID, d.ID, a.ID), h.DeleteDomain(t.Context(), h.admin, h.tenant.ID, d.ID, false),
+					h.DeleteTenant(t.Context(), operator, h.tenant.ID))
+				if err != nil {
+					t.Fatal(err)
+				}
+				m, err := send()
+				if err != nil {
+					t.Fatalf("the other node knew: %v; the test proves nothing", err)
+				}
+				time.Sleep(25 * time.Hour)
+				if n := len(h.way.attempts()) - before; n != 0 {
+					t.Errorf("%d messages left", n)
+				}
+				got, err := h.store.Message(t.Context(), h.tenant.ID, m.ID)
+				if err != nil || got.State != sender.MessageRefused || got.Reason == "" {
+					t.Errorf("%s: %q, %v", got.State, got.Reason, err)
+				}
+			}, usualLeases)
+		})
+	}
 }

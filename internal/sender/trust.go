@@ -17,6 +17,7 @@ const (
 	DKIMNotPublished Reason = "dkim-not-published"
 	ProofLost        Reason = "proof-lost"
 	MailFromNotThere Reason = "mail-from-not-published" // and the domain says that its mail is to be refused then
+	TenantDeleted    Reason = "tenant-deleted"          // of no rule: a node took mail that did not know yet
 )
 
 // Note says what is less than it could be about mail that may go.

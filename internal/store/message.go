@@ -17,7 +17,7 @@ func (t *tx) InsertMessage(ctx context.Context, m sender.Message) error {
 		State: string(m.State), Reason: m.Reason, Once: m.Once, Attempts: int64(m.Attempts), InDoubt: int64(m.InDoubt),
 		NextAttemptAt: micros(m.NextAttemptAt), ExpiresAt: micros(m.ExpiresAt), CreatedAt: micros(m.CreatedAt), DoneAt: micros(m.DoneAt),
 		IdempotencyKey: m.IdempotencyKey, RequestHash: m.RequestHash, Actor: string(m.Actor),
-		ReplyTo: m.ReplyTo, TemplateID: string(m.Template), Locale: string(m.Locale), About: string(m.About),
+		ReplyTo: m.ReplyTo, TemplateID: string(m.Template), Locale: string(m.Locale), About: string(m.About), Builtin: m.Builtin,
 	})
 	if err := inserted(n, err, "idempotencyKey", "The Idempotency-Key %s was used for another message.", quote(m.IdempotencyKey)); err != nil {
 		return err
@@ -55,8 +55,8 @@ const (
 // beginning after the tenant that was served last; what some don't use, others
 // get. The messages come interleaved, so that a worker pool is fair as well.
 //
-// The tenants in except are passed over: their mail is with a process already, and
-// waits there.
+// Of the tenants in except only mail of the built-in no-reply is claimed: their other
+// mail is with a process already, and waits there.
 //
 // A message whose body does not open is put off and logged: one damaged row, or a
 // sealing key that was forgotten in the configuration, must not stop the rest.
@@ -70,9 +70,17 @@ func (t *tx) ClaimMessages(ctx context.Context, owner string, now, until time.Ti
 	for left, hungry := limit, tenants; left > 0 && len(hungry) > 0; {
 		hungry = hungry[:min(len(hungry), left)]
 		share := left / len(hungry)
-		rows, err := t.dialect.claimMessages(ctx, hungry, share, l)
-		if err != nil {
-			return nil, fmt.Errorf("store: claim messages: %w", err)
+		var rows []claimed
+		for _, builtin := range []bool{false, true} {
+			some := slices.DeleteFunc(slices.Clone(hungry), func(id string) bool { return slices.Contains(except, sender.ID(id)) != builtin })
+			if len(some) == 0 {
+				continue
+			}
+			more, err := t.dialect.claimMessages(ctx, some, builtin, share, l)
+			if err != nil {
+				return nil, fmt.Errorf("store: claim messages: %w", err)
+			}
+			rows = append(rows, more...)
 		}
 		got := map[string]int{}
 		for _, row := range rows {
@@ -143,7 +151,13 @@ walk:
 				break walk // once round
 			}
 			after = row.TenantID
-			if row.Due && !slices.Contains(except, sender.ID(row.TenantID)) {
+			due := row.Due
+			if due && slices.Contains(except, sender.ID(row.TenantID)) {
+				if due, err = t.q.BuiltinDue(ctx, row.TenantID, now); err != nil {
+					return nil, err
+				}
+			}
+			if due {
 				found = append(found, row.TenantID)
 			}
 			if len(found) == most {

@@ -16,7 +16,7 @@ func (s *Store) OTP() otp.Store { return otpStore{s} }
 type otpStore struct{ *Store }
 
 func (s otpStore) Update(ctx context.Context, do func(otp.Tx) error) error {
-	return s.engine.update(ctx, s.Store, func(t *tx) error { return do(t) })
+	return parentGone(s.engine.update(ctx, s.Store, func(t *tx) error { return do(t) }))
 }
 
 // nameKey is what names of applications are compared by.

@@ -82,8 +82,9 @@ func planned(t *testing.T, dsn string) *Store {
 // a table from end to end.
 func TestQueriesUseAnIndexOnSQLite(t *testing.T) {
 	s := planned(t, filepath.Join(t.TempDir(), "x.db"))
-	// These read a whole partial index: of the mail in the queue, or being sent.
-	indexScan := regexp.MustCompile(`^SCAN messages USING (COVERING )?INDEX messages_(next|leased)$`)
+	// These read a whole partial index: of the mail in the queue, or being sent, and of the
+	// domains that hold something, which are counted while many are absent.
+	indexScan := regexp.MustCompile(`^SCAN (messages USING (COVERING )?INDEX messages_(next|leased)|domains USING COVERING INDEX domains_holding)$`)
 	queries := generated(t)
 	for name, query := range queries {
 		for _, step := range explain(t, s, query) {

@@ -161,9 +161,10 @@ func (d postgresDialect) lock(ctx context.Context, name string) error {
 // structs. They are named, since an older node must go on while a newer schema has
 // more of them.
 const (
-	domainColumns  = `d.tenant_id, d.id, d.name, d.spelling, d.tokens, d.facets, d.proven_at, d.next_check_at, d.version, d.created_at, d.updated_at, d.mail_from`
+	domainColumns = `d.tenant_id, d.id, d.name, d.spelling, d.tokens, d.facets, d.proven_at, d.next_check_at, d.version, d.created_at, d.updated_at, d.mail_from,
+    d.absent_at, d.holds`
 	messageColumns = `m.tenant_id, m.id, m.kind, m.author, m.recipient, m.region, m.state, m.reason, m.once, m.attempts, m.in_doubt, m.next_attempt_at,
-    m.expires_at, m.created_at, m.done_at, m.idempotency_key, m.request_hash, m.actor, m.lease_owner, m.lease_until, m.reply_to, m.template_id, m.locale, m.about`
+    m.expires_at, m.created_at, m.done_at, m.idempotency_key, m.request_hash, m.actor, m.lease_owner, m.lease_until, m.reply_to, m.template_id, m.locale, m.about, m.builtin`
 )
 
 const claimDomains = `
@@ -209,8 +210,14 @@ WITH turn AS (
 )
 SELECT claimed.*, b.body FROM claimed LEFT JOIN bodies b ON b.tenant_id = claimed.tenant_id AND b.message_id = claimed.id`
 
-func (d postgresDialect) claimMessages(ctx context.Context, tenants []string, share int, l lease) ([]claimed, error) {
-	rows, err := d.conn.Query(ctx, claimMessages, tenants, l.now, share, l.owner, l.until)
+var claimBuiltin = strings.Replace(claimMessages, "m.state = 'queued'", "m.state = 'queued' AND m.builtin", 1)
+
+func (d postgresDialect) claimMessages(ctx context.Context, tenants []string, builtin bool, share int, l lease) ([]claimed, error) {
+	statement := claimMessages
+	if builtin {
+		statement = claimBuiltin
+	}
+	rows, err := d.conn.Query(ctx, statement, tenants, l.now, share, l.owner, l.until)
 	if err != nil {
 		return nil, err
 	}

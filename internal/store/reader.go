@@ -263,8 +263,8 @@ func (r reader) relayOf(row db.Relay) (sender.Relay, error) {
 		return x, nil
 	}
 	password, err := r.keys.open(row.Password, relayPlace(x))
-	x.Password = sender.Password(password)
-	return x, err
+	x.Password, x.PasswordLost = sender.Password(password), err
+	return x, nil
 }
 
 func (r reader) SigningKey(ctx context.Context, selector string) (sender.Key, error) {
@@ -286,6 +286,8 @@ func (r reader) PublicKey(ctx context.Context, selector string) (sender.Key, err
 	}
 	return keyOf(row), nil
 }
+
+func secretPlace(name string) place { return place{"secrets", name, "value"} }
 
 func keyPlace(selector string) place { return place{"signing_keys", selector, "pkcs8"} }
 

@@ -132,7 +132,7 @@ func credentialOf(r db.Credential) (sender.Credential, error) {
 func domainOf(r db.Domain) (sender.Domain, error) {
 	d := sender.Domain{
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Spelling: r.Spelling, ProvenAt: moment(r.ProvenAt),
-		NextCheck: moment(r.NextCheckAt), Version: r.Version, CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+		NextCheck: moment(r.NextCheckAt), AbsentSince: moment(r.AbsentAt), Version: r.Version, CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
 	}
 	var err error
 	if d.Name, err = dnscheck.ParseName(r.Name); err != nil {
@@ -180,7 +180,7 @@ func templateOf(r db.Template) (sender.Template, error) {
 func messageOf(r db.Message) (sender.Message, error) {
 	return sender.Message{
 		ID: sender.ID(r.ID), Tenant: sender.ID(r.TenantID), Kind: sender.MessageKind(r.Kind), From: r.Author, To: r.Recipient,
-		ReplyTo: r.ReplyTo, Template: sender.ID(r.TemplateID), Locale: template.Locale(r.Locale), About: sender.ID(r.About),
+		ReplyTo: r.ReplyTo, Template: sender.ID(r.TemplateID), Locale: template.Locale(r.Locale), About: sender.ID(r.About), Builtin: r.Builtin,
 		Region: r.Region, State: sender.MessageState(r.State), Reason: r.Reason, Once: r.Once,
 		Attempts: int(r.Attempts), InDoubt: int(r.InDoubt), NextAttemptAt: moment(r.NextAttemptAt), ExpiresAt: moment(r.ExpiresAt),
 		CreatedAt: moment(r.CreatedAt), DoneAt: moment(r.DoneAt), IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, Actor: sender.ID(r.Actor),

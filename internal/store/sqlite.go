@@ -150,10 +150,17 @@ func (d sqliteDialect) claimDomains(ctx context.Context, now, until int64, limit
 	return rows, nil
 }
 
-func (d sqliteDialect) claimMessages(ctx context.Context, tenants []string, share int, l lease) ([]claimed, error) {
+func (d sqliteDialect) claimMessages(ctx context.Context, tenants []string, builtin bool, share int, l lease) ([]claimed, error) {
 	var all []claimed
 	for _, tenant := range tenants {
-		rows, err := d.q.ClaimTenant(ctx, db.ClaimTenantParams{Owner: l.owner, Until: l.until, Now: l.now, TenantID: tenant, Most: int64(share)})
+		p := db.ClaimTenantParams{Owner: l.owner, Until: l.until, Now: l.now, TenantID: tenant, Most: int64(share)}
+		claim := d.q.ClaimTenant
+		if builtin {
+			claim = func(ctx context.Context, p db.ClaimTenantParams) ([]db.Message, error) {
+				return d.q.ClaimTenantBuiltin(ctx, db.ClaimTenantBuiltinParams(p))
+			}
+		}
+		rows, err := claim(ctx, p)
 		if err != nil {
 			return nil, err
 		}

@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/postseal/postseal/internal/sender"
 )
@@ -129,12 +132,32 @@ func (s *Store) Exclusive() bool { return s.engine.exclusive() }
 
 // Update implements [sender.Store].
 func (s *Store) Update(ctx context.Context, do func(sender.Tx) error) error {
-	return s.engine.update(ctx, s, func(t *tx) error { return do(t) })
+	return parentGone(s.engine.update(ctx, s, func(t *tx) error { return do(t) }))
+}
+
+// parentGone answers NotFound where something was written below what another
+// transaction has just deleted, which only the foreign key saw.
+func parentGone(err error) error {
+	if !foreignKey(err) {
+		return err
+	}
+	gone := sender.Errorf(sender.NotFound, "", "The requested environment was not found.")
+	gone.Err = err
+	return gone
+}
+
+// foreignKey reports whether a foreign key refused a statement (SQLSTATE 23503).
+func foreignKey(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "23503"
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
 // Secret implements [sender.Store].
 func (s *Store) Secret(ctx context.Context, name string, n int) ([]byte, error) {
-	at := place{"secrets", name, "value"}
+	at := secretPlace(name)
 	sealed, err := s.q.Secret(ctx, name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		fresh := make([]byte, n)

@@ -28,8 +28,9 @@ type dialect interface {
 	lockUser(ctx context.Context, tenant, id string) error
 	// claimDomains returns the longest due first.
 	claimDomains(ctx context.Context, now, until int64, limit int) ([]db.Domain, error)
-	// claimMessages leases at most share of the longest due messages of each tenant.
-	claimMessages(ctx context.Context, tenants []string, share int, l lease) ([]claimed, error)
+	// claimMessages leases at most share of the longest due messages of each tenant; of
+	// the built-in no-reply alone where builtin is true.
+	claimMessages(ctx context.Context, tenants []string, builtin bool, share int, l lease) ([]claimed, error)
 }
 
 func (t *tx) LockTenant(ctx context.Context, tenant sender.ID) error {
@@ -105,6 +106,9 @@ func (t *tx) DeleteTenant(ctx context.Context, tenant sender.ID) error {
 		}
 	}
 	n, err := t.q.DeleteTenant(ctx, string(tenant))
+	if foreignKey(err) { // it got something after that was counted
+		return sender.Errorf(sender.InUse, "environment", "The environment has just got something new; delete that first.")
+	}
 	return touched(n, err, "environment")
 }
 
@@ -151,7 +155,7 @@ func (t *tx) InsertDomain(ctx context.Context, d sender.Domain) error {
 	n, err := t.q.InsertDomain(ctx, db.InsertDomainParams{
 		TenantID: string(d.Tenant), ID: string(d.ID), Name: d.Name.String(), Spelling: d.Spelling, Tokens: tokens, MailFrom: mailFrom,
 		Facets: facets, ProvenAt: micros(d.ProvenAt), NextCheckAt: micros(d.NextCheck), Version: d.Version,
-		CreatedAt: micros(d.CreatedAt), UpdatedAt: micros(d.UpdatedAt),
+		CreatedAt: micros(d.CreatedAt), UpdatedAt: micros(d.UpdatedAt), AbsentAt: micros(d.AbsentSince), Holds: d.Holds(),
 	})
 	return inserted(n, err, "domainName", "%s is already registered here.", quote(d.Spelling))
 }
@@ -172,6 +176,7 @@ func (t *tx) UpdateDomain(ctx context.Context, d sender.Domain) error {
 	n, err := t.q.UpdateDomain(ctx, db.UpdateDomainParams{
 		TenantID: string(d.Tenant), ID: string(d.ID), Version: d.Version, Tokens: tokens, MailFrom: mailFrom, Facets: facets,
 		ProvenAt: micros(d.ProvenAt), NextCheckAt: micros(d.NextCheck), UpdatedAt: micros(d.UpdatedAt),
+		AbsentAt: micros(d.AbsentSince), Holds: d.Holds(),
 	})
 	if err == nil && n == 0 {
 		if _, err := t.Domain(ctx, d.Tenant, d.ID); err != nil {

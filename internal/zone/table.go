@@ -115,6 +115,40 @@ func (t *Table) Add(name, rtype, value string, priority int) error {
 	return nil
 }
 
+// AddAll is Add of all records or, where one can't be added, of none.
+func (t *Table) AddAll(records []Record) error {
+	fail := func(i int, err error) error {
+		return fmt.Errorf("add %.20s record %.100q, the %d. of %d: %w", records[i].Type, records[i].Name, i+1, len(records), err)
+	}
+	rrs := make([]dns.RR, len(records))
+	for i, r := range records {
+		var err error
+		if rrs[i], _, err = t.parse(r.Name, r.Type, r.Value, r.Priority); err != nil {
+			return fail(i, err)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var added []dns.RR
+	for i, rr := range rrs {
+		changed, err := t.insert(&t.tree, rr)
+		if err != nil {
+			for _, rr := range added {
+				h := rr.Header()
+				t.tree.remove(h.Name, h.Rrtype, func(x dns.RR) bool { return sameRecord(x, rr) })
+			}
+			return fail(i, err)
+		}
+		if changed {
+			added = append(added, rr)
+		}
+	}
+	if len(added) > 0 {
+		t.serial++
+	}
+	return nil
+}
+
 // Del removes the records of a type at a name that have the value, or all of them
 // where value is "", and returns how many there were. An MX or SRV value without
 // priority stands for every priority. To remove nothing is no error.

@@ -465,3 +465,24 @@ func TestReadersSeeWholeSets(t *testing.T) {
 	close(stop)
 	readers.Wait()
 }
+
+func TestRecordsAreAddedAllOrNone(t *testing.T) {
+	table, err := NewTable(TableConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := Record{Name: "a.example.org.", Type: "TXT", Value: "there"}
+	if err := table.AddAll([]Record{there, there}); err != nil {
+		t.Fatal(err)
+	}
+	err = table.AddAll([]Record{there, {Name: "b.example.org", Type: "TXT", Value: "x"}, {Name: "a.example.org", Type: "CNAME", Value: "c.example.org"}})
+	if err == nil || !strings.Contains(err.Error(), "the 3. of 3") {
+		t.Errorf("a CNAME beside other records: %v", err)
+	}
+	if err := table.AddAll([]Record{{Name: "b.example.org", Type: "TXT", Value: "x"}, {Name: "b.example.org", Type: "WKS", Value: "x"}}); err == nil {
+		t.Error("a type that there is not")
+	}
+	if got := table.Records(); len(got) != 1 || got[0] != there {
+		t.Errorf("left %+v", got)
+	}
+}

@@ -30,11 +30,12 @@ type deliveryBody struct {
 	From      *mailbox  `json:"from,omitzero"`
 	ReplyTo   *mailbox  `json:"replyTo,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	Lost      bool      `json:"passwordLost,omitzero" doc:"The password can't be opened any more, and mail waits until it is set again."`
 }
 
 func deliveryOf(r sender.Relay) deliveryBody {
 	b := deliveryBody{
-		Host: r.Host, Port: r.Port, TLS: "starttls", Username: r.Username, From: (*mailbox)(r.From), ReplyTo: (*mailbox)(r.ReplyTo), UpdatedAt: r.UpdatedAt,
+		Host: r.Host, Port: r.Port, TLS: "starttls", Username: r.Username, From: (*mailbox)(r.From), ReplyTo: (*mailbox)(r.ReplyTo), UpdatedAt: r.UpdatedAt, Lost: r.PasswordLost != nil,
 	}
 	if r.ImplicitTLS() {
 		b.TLS = "implicit"

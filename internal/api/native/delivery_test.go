@@ -58,3 +58,23 @@ func TestDeliverySettingsCanBeSwitchedOff(t *testing.T) {
 	h := newHarness(t, func(s *sender.Settings) { s.Send.OwnRelays = false })
 	problem(t, h.call(h.admin, "PUT", h.base+"/delivery-settings", `{"host":"smtp.example.org"}`), 422, "refused", "host")
 }
+
+// A sealing key that is lost takes the password along, and nothing else.
+func TestDeliverySettingsOutliveTheirSealingKey(t *testing.T) {
+	h := newHarness(t)
+	path := h.base + "/delivery-settings"
+	h.call(h.admin, "PUT", path, `{"host":"smtp.example.org","username":"postseal","password":"hunter2"}`).Want(200)
+	if _, err := h.Store.Writer().ExecContext(t.Context(), `UPDATE relays SET password = CAST('v1.gone.' || substr(password, instr(password, '.') + 11) AS BLOB)`); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.call(h.admin, "GET", path, "").Want(200); r.At("passwordLost") != true || r.String("host") != "smtp.example.org" {
+		t.Errorf("read %s", r.Body)
+	}
+	problem(t, h.call(h.admin, "PUT", path, `{"host":"smtp.example.org","username":"postseal"}`), 422, "required", "password")
+	problem(t, h.call(h.admin, "POST", path+"/test", `{"to":"admin@example.net"}`), 422, "required", "password")
+	h.call(h.admin, "PUT", path, `{"host":"smtp.example.org","username":"postseal","password":"hunter3"}`).Want(200)
+	if r := h.call(h.admin, "GET", path, "").Want(200); r.At("passwordLost") != nil {
+		t.Errorf("then %s", r.Body)
+	}
+	h.call(h.admin, "PUT", path, `{"host":"smtp.example.org","username":"postseal"}`).Want(200)
+}

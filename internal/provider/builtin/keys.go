@@ -52,7 +52,7 @@ func (p *Provider) key(ctx context.Context, selector string, k sender.Key) (cryp
 		return key, nil
 	}
 	made := p.making.DoChan(selector, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		ctx, cancel := context.WithTimeout(p.open, patience)
 		defer cancel()
 		return p.find(ctx, selector, k)
 	})

@@ -88,6 +88,8 @@ type Provider struct {
 	keys    keyring
 	making  singleflight.Group
 	maker   chan struct{} // holds one while a key is made
+	open    context.Context
+	end     context.CancelFunc // of open
 }
 
 // New makes a Provider and the service domain's own key, if there is none yet.
@@ -110,14 +112,18 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 		return nil, err
 	}
 	p := &Provider{service: c.Service, names: c.Names, store: c.Store, relays: c.Relays, log: c.Log, verp: verp, maker: make(chan struct{}, 1)}
+	p.open, p.end = context.WithCancel(context.WithoutCancel(ctx))
 	p.own.cfg, p.own.helo = c.TenantRelays, c.Service.String()
 	_, err = p.key(ctx, serviceSelector, sender.Key{Selector: serviceSelector})
 	return p, err
 }
 
 // Close ends idle connections to tenants' own servers, and makes what is still sent
-// by them the last.
-func (p *Provider) Close() { p.own.close() }
+// by them the last. Keys that wait to be made are not made any more.
+func (p *Provider) Close() {
+	p.end()
+	p.own.close()
+}
 
 // SystemSender is the built-in no-reply of the service domain.
 func (p *Provider) SystemSender() sender.Mailbox {

@@ -31,6 +31,7 @@ type TenantRelays struct {
 const (
 	mostRelays = 500              // tenants whose connections are kept
 	keepRelay  = 10 * time.Minute // without mail
+	openRelay  = 20 * time.Second // until a server has said all that comes before MAIL: one that hangs is worth no more of a worker
 )
 
 // relays are the connections to tenants' own servers. Connections without mail end
@@ -143,7 +144,7 @@ func (r *relays) open(s *sender.Relay) (*mail.Relay, error) {
 	}
 	return mail.NewRelay(mail.RelayConfig{
 		Address: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), TLS: mode, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.cfg.Roots},
-		HELO: r.helo, Username: s.Username, Password: string(s.Password), MaxConnections: r.cfg.Connections, Dial: dial,
+		HELO: r.helo, Username: s.Username, Password: string(s.Password), MaxConnections: r.cfg.Connections, Dial: dial, OpenTimeout: openRelay,
 	})
 }
 

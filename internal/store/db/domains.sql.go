@@ -35,7 +35,7 @@ func (q *Queries) DeleteDomain(ctx context.Context, tenantID string, iD string) 
 }
 
 const domain = `-- name: Domain :one
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from, absent_at, holds FROM domains WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Domain(ctx context.Context, tenantID string, iD string) (Domain, error) {
@@ -54,12 +54,14 @@ func (q *Queries) Domain(ctx context.Context, tenantID string, iD string) (Domai
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.MailFrom,
+		&i.AbsentAt,
+		&i.Holds,
 	)
 	return i, err
 }
 
 const domainByName = `-- name: DomainByName :one
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE tenant_id = $1 AND name = $2
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from, absent_at, holds FROM domains WHERE tenant_id = $1 AND name = $2
 `
 
 func (q *Queries) DomainByName(ctx context.Context, tenantID string, name string) (Domain, error) {
@@ -78,12 +80,14 @@ func (q *Queries) DomainByName(ctx context.Context, tenantID string, name string
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.MailFrom,
+		&i.AbsentAt,
+		&i.Holds,
 	)
 	return i, err
 }
 
 const domains = `-- name: Domains :many
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE tenant_id = $1 AND id > $2
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from, absent_at, holds FROM domains WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -109,6 +113,8 @@ func (q *Queries) Domains(ctx context.Context, tenantID string, after string, mo
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.MailFrom,
+			&i.AbsentAt,
+			&i.Holds,
 		); err != nil {
 			return nil, err
 		}
@@ -121,7 +127,7 @@ func (q *Queries) Domains(ctx context.Context, tenantID string, after string, mo
 }
 
 const dueDomains = `-- name: DueDomains :many
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE next_check_at > 0 AND next_check_at <= $1
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from, absent_at, holds FROM domains WHERE next_check_at > 0 AND next_check_at <= $1
 ORDER BY next_check_at LIMIT CAST($2 AS BIGINT)
 `
 
@@ -147,6 +153,8 @@ func (q *Queries) DueDomains(ctx context.Context, now int64, most int64) ([]Doma
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.MailFrom,
+			&i.AbsentAt,
+			&i.Holds,
 		); err != nil {
 			return nil, err
 		}
@@ -160,9 +168,11 @@ func (q *Queries) DueDomains(ctx context.Context, now int64, most int64) ([]Doma
 
 const insertDomain = `-- name: InsertDomain :execrows
 INSERT INTO domains (
-    tenant_id, id, name, spelling, tokens, mail_from, facets, proven_at, next_check_at, version, created_at, updated_at
+    tenant_id, id, name, spelling, tokens, mail_from, facets, proven_at, next_check_at, version, created_at, updated_at,
+    absent_at, holds
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+    $13, $14
 ) ON CONFLICT DO NOTHING
 `
 
@@ -179,6 +189,8 @@ type InsertDomainParams struct {
 	Version     int64
 	CreatedAt   int64
 	UpdatedAt   int64
+	AbsentAt    int64
+	Holds       bool
 }
 
 func (q *Queries) InsertDomain(ctx context.Context, arg InsertDomainParams) (int64, error) {
@@ -195,6 +207,8 @@ func (q *Queries) InsertDomain(ctx context.Context, arg InsertDomainParams) (int
 		arg.Version,
 		arg.CreatedAt,
 		arg.UpdatedAt,
+		arg.AbsentAt,
+		arg.Holds,
 	)
 	if err != nil {
 		return 0, err
@@ -262,8 +276,8 @@ func (q *Queries) SaveCheck(ctx context.Context, arg SaveCheckParams) (int64, er
 const updateDomain = `-- name: UpdateDomain :execrows
 UPDATE domains SET
     tokens = $1, mail_from = $2, facets = $3, proven_at = $4,
-    next_check_at = $5, updated_at = $6, version = version + 1
-WHERE tenant_id = $7 AND id = $8 AND version = $9
+    next_check_at = $5, updated_at = $6, absent_at = $7, holds = $8, version = version + 1
+WHERE tenant_id = $9 AND id = $10 AND version = $11
 `
 
 type UpdateDomainParams struct {
@@ -273,6 +287,8 @@ type UpdateDomainParams struct {
 	ProvenAt    int64
 	NextCheckAt int64
 	UpdatedAt   int64
+	AbsentAt    int64
+	Holds       bool
 	TenantID    string
 	ID          string
 	Version     int64
@@ -286,6 +302,8 @@ func (q *Queries) UpdateDomain(ctx context.Context, arg UpdateDomainParams) (int
 		arg.ProvenAt,
 		arg.NextCheckAt,
 		arg.UpdatedAt,
+		arg.AbsentAt,
+		arg.Holds,
 		arg.TenantID,
 		arg.ID,
 		arg.Version,

@@ -22,7 +22,7 @@ func (q *Queries) DeleteHold(ctx context.Context, name string, version int64) (i
 }
 
 const domainsProven = `-- name: DomainsProven :many
-SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from FROM domains WHERE name = $1 AND proven_at > 0 ORDER BY proven_at LIMIT CAST($2 AS BIGINT)
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from, absent_at, holds FROM domains WHERE name = $1 AND proven_at > 0 ORDER BY proven_at LIMIT CAST($2 AS BIGINT)
 `
 
 // Of all tenants, those first that were proven first.
@@ -48,6 +48,8 @@ func (q *Queries) DomainsProven(ctx context.Context, name string, most int64) ([
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.MailFrom,
+			&i.AbsentAt,
+			&i.Holds,
 		); err != nil {
 			return nil, err
 		}

@@ -56,6 +56,19 @@ func (q *Queries) Body(ctx context.Context, tenantID string, messageID string) (
 	return body, err
 }
 
+const builtinDue = `-- name: BuiltinDue :one
+SELECT EXISTS (
+    SELECT 1 FROM messages m WHERE m.state = 'queued' AND m.builtin AND m.tenant_id = $1 AND m.next_attempt_at <= $2
+)
+`
+
+func (q *Queries) BuiltinDue(ctx context.Context, tenantID string, now int64) (bool, error) {
+	row := q.db.QueryRow(ctx, builtinDue, tenantID, now)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const claimTenant = `-- name: ClaimTenant :many
 UPDATE messages SET state = 'sending', lease_owner = $1, lease_until = $2
 WHERE messages.tenant_id = $3 AND messages.id IN (
@@ -63,7 +76,7 @@ WHERE messages.tenant_id = $3 AND messages.id IN (
     WHERE m.state = 'queued' AND m.tenant_id = $3 AND m.next_attempt_at <= $4
     ORDER BY m.next_attempt_at, m.id LIMIT CAST($5 AS BIGINT)
 )
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about, builtin
 `
 
 type ClaimTenantParams struct {
@@ -114,6 +127,77 @@ func (q *Queries) ClaimTenant(ctx context.Context, arg ClaimTenantParams) ([]Mes
 			&i.TemplateID,
 			&i.Locale,
 			&i.About,
+			&i.Builtin,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const claimTenantBuiltin = `-- name: ClaimTenantBuiltin :many
+UPDATE messages SET state = 'sending', lease_owner = $1, lease_until = $2
+WHERE messages.tenant_id = $3 AND messages.id IN (
+    SELECT m.id FROM messages m
+    WHERE m.state = 'queued' AND m.builtin AND m.tenant_id = $3 AND m.next_attempt_at <= $4
+    ORDER BY m.next_attempt_at, m.id LIMIT CAST($5 AS BIGINT)
+)
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about, builtin
+`
+
+type ClaimTenantBuiltinParams struct {
+	Owner    string
+	Until    int64
+	TenantID string
+	Now      int64
+	Most     int64
+}
+
+func (q *Queries) ClaimTenantBuiltin(ctx context.Context, arg ClaimTenantBuiltinParams) ([]Message, error) {
+	rows, err := q.db.Query(ctx, claimTenantBuiltin,
+		arg.Owner,
+		arg.Until,
+		arg.TenantID,
+		arg.Now,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Message
+	for rows.Next() {
+		var i Message
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.Kind,
+			&i.Author,
+			&i.Recipient,
+			&i.Region,
+			&i.State,
+			&i.Reason,
+			&i.Once,
+			&i.Attempts,
+			&i.InDoubt,
+			&i.NextAttemptAt,
+			&i.ExpiresAt,
+			&i.CreatedAt,
+			&i.DoneAt,
+			&i.IdempotencyKey,
+			&i.RequestHash,
+			&i.Actor,
+			&i.LeaseOwner,
+			&i.LeaseUntil,
+			&i.ReplyTo,
+			&i.TemplateID,
+			&i.Locale,
+			&i.About,
+			&i.Builtin,
 		); err != nil {
 			return nil, err
 		}
@@ -240,11 +324,11 @@ const insertMessage = `-- name: InsertMessage :execrows
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
     next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until,
-    reply_to, template_id, locale, about
+    reply_to, template_id, locale, about, builtin
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
     $12, $13, $14, $15, $16, $17, $18, '', 0,
-    $19, $20, $21, $22
+    $19, $20, $21, $22, $23
 ) ON CONFLICT DO NOTHING
 `
 
@@ -271,6 +355,7 @@ type InsertMessageParams struct {
 	TemplateID     string
 	Locale         string
 	About          string
+	Builtin        bool
 }
 
 func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (int64, error) {
@@ -297,6 +382,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 		arg.TemplateID,
 		arg.Locale,
 		arg.About,
+		arg.Builtin,
 	)
 	if err != nil {
 		return 0, err
@@ -305,7 +391,7 @@ func (q *Queries) InsertMessage(ctx context.Context, arg InsertMessageParams) (i
 }
 
 const message = `-- name: Message :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about FROM messages WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about, builtin FROM messages WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Message, error) {
@@ -336,12 +422,13 @@ func (q *Queries) Message(ctx context.Context, tenantID string, iD string) (Mess
 		&i.TemplateID,
 		&i.Locale,
 		&i.About,
+		&i.Builtin,
 	)
 	return i, err
 }
 
 const messageByKey = `-- name: MessageByKey :one
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about, builtin FROM messages WHERE tenant_id = $1 AND idempotency_key = $2 AND idempotency_key <> ''
 `
 
 func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotencyKey string) (Message, error) {
@@ -372,12 +459,13 @@ func (q *Queries) MessageByKey(ctx context.Context, tenantID string, idempotency
 		&i.TemplateID,
 		&i.Locale,
 		&i.About,
+		&i.Builtin,
 	)
 	return i, err
 }
 
 const messages = `-- name: Messages :many
-SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about FROM messages WHERE tenant_id = $1 AND id > $2
+SELECT tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about, builtin FROM messages WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)
 `
 
@@ -415,6 +503,7 @@ func (q *Queries) Messages(ctx context.Context, tenantID string, after string, m
 			&i.TemplateID,
 			&i.Locale,
 			&i.About,
+			&i.Builtin,
 		); err != nil {
 			return nil, err
 		}
@@ -502,7 +591,7 @@ func (q *Queries) RenewLeases(ctx context.Context, until int64, owner string) er
 const seizeLeases = `-- name: SeizeLeases :many
 UPDATE messages SET lease_owner = $1
 WHERE state = 'sending' AND (lease_until < $2 OR CAST($3 AS BOOLEAN))
-RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about
+RETURNING tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt, next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until, reply_to, template_id, locale, about, builtin
 `
 
 // Moves leases to an owner that nobody else is, in one statement, so that their
@@ -541,6 +630,7 @@ func (q *Queries) SeizeLeases(ctx context.Context, seizer string, now int64, eve
 			&i.TemplateID,
 			&i.Locale,
 			&i.About,
+			&i.Builtin,
 		); err != nil {
 			return nil, err
 		}

@@ -103,6 +103,8 @@ type Domain struct {
 	CreatedAt   int64
 	UpdatedAt   int64
 	MailFrom    string
+	AbsentAt    int64
+	Holds       bool
 }
 
 type Event struct {
@@ -131,6 +133,14 @@ type LastCheck struct {
 	Findings  string
 }
 
+type MassGuard struct {
+	ID         int64
+	FrozenAt   int64
+	ReleasedAt int64
+	ReleasedBy string
+	Reason     string
+}
+
 type Message struct {
 	TenantID       string
 	ID             string
@@ -156,6 +166,7 @@ type Message struct {
 	TemplateID     string
 	Locale         string
 	About          string
+	Builtin        bool
 }
 
 type Organization struct {

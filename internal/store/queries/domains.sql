@@ -15,15 +15,17 @@ SELECT count(*) FROM (
 
 -- name: InsertDomain :execrows
 INSERT INTO domains (
-    tenant_id, id, name, spelling, tokens, mail_from, facets, proven_at, next_check_at, version, created_at, updated_at
+    tenant_id, id, name, spelling, tokens, mail_from, facets, proven_at, next_check_at, version, created_at, updated_at,
+    absent_at, holds
 ) VALUES (
-    @tenant_id, @id, @name, @spelling, @tokens, @mail_from, @facets, @proven_at, @next_check_at, @version, @created_at, @updated_at
+    @tenant_id, @id, @name, @spelling, @tokens, @mail_from, @facets, @proven_at, @next_check_at, @version, @created_at, @updated_at,
+    @absent_at, @holds
 ) ON CONFLICT DO NOTHING;
 
 -- name: UpdateDomain :execrows
 UPDATE domains SET
     tokens = @tokens, mail_from = @mail_from, facets = @facets, proven_at = @proven_at,
-    next_check_at = @next_check_at, updated_at = @updated_at, version = version + 1
+    next_check_at = @next_check_at, updated_at = @updated_at, absent_at = @absent_at, holds = @holds, version = version + 1
 WHERE tenant_id = @tenant_id AND id = @id AND version = @version;
 
 -- name: DeleteDomain :execrows

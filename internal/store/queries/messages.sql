@@ -12,11 +12,11 @@ ORDER BY id LIMIT CAST(@most AS BIGINT);
 INSERT INTO messages (
     tenant_id, id, kind, author, recipient, region, state, reason, once, attempts, in_doubt,
     next_attempt_at, expires_at, created_at, done_at, idempotency_key, request_hash, actor, lease_owner, lease_until,
-    reply_to, template_id, locale, about
+    reply_to, template_id, locale, about, builtin
 ) VALUES (
     @tenant_id, @id, @kind, @author, @recipient, @region, @state, @reason, @once, @attempts, @in_doubt,
     @next_attempt_at, @expires_at, @created_at, @done_at, @idempotency_key, @request_hash, @actor, '', 0,
-    @reply_to, @template_id, @locale, @about
+    @reply_to, @template_id, @locale, @about, @builtin
 ) ON CONFLICT DO NOTHING;
 
 -- name: Body :one
@@ -59,6 +59,20 @@ WHERE messages.tenant_id = @tenant_id AND messages.id IN (
     ORDER BY m.next_attempt_at, m.id LIMIT CAST(@most AS BIGINT)
 )
 RETURNING *;
+
+-- name: ClaimTenantBuiltin :many
+UPDATE messages SET state = 'sending', lease_owner = @owner, lease_until = @until
+WHERE messages.tenant_id = @tenant_id AND messages.id IN (
+    SELECT m.id FROM messages m
+    WHERE m.state = 'queued' AND m.builtin AND m.tenant_id = @tenant_id AND m.next_attempt_at <= @now
+    ORDER BY m.next_attempt_at, m.id LIMIT CAST(@most AS BIGINT)
+)
+RETURNING *;
+
+-- name: BuiltinDue :one
+SELECT EXISTS (
+    SELECT 1 FROM messages m WHERE m.state = 'queued' AND m.builtin AND m.tenant_id = @tenant_id AND m.next_attempt_at <= @now
+);
 
 -- name: RenewLeases :exec
 UPDATE messages SET lease_until = @until WHERE state = 'sending' AND lease_owner = @owner;

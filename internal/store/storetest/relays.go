@@ -76,6 +76,15 @@ func passOver(w *world) {
 	if ms := claim(w.a, w.b); len(ms) != 0 {
 		w.Errorf("%d messages of tenants to be passed over", len(ms))
 	}
+	code := newMessage(w.a, start)
+	code.Builtin = true
+	w.message(code)
+	if ms := claim(w.a, w.b); len(ms) != 1 || ms[0].ID != code.ID || !ms[0].Builtin {
+		w.Errorf("claimed %d messages, want the one of the built-in no-reply", len(ms))
+	}
+	later := newMessage(w.a, start.Add(time.Hour))
+	later.Builtin = true
+	w.message(later)
 	if ms := claim(w.a); len(ms) != 1 || ms[0].ID != other.ID {
 		w.Errorf("claimed %d messages, want the one of the other tenant", len(ms))
 	}

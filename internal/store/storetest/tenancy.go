@@ -324,6 +324,8 @@ var tenantless = map[string]string{
 	"InsertKey": "selectors are unique to all", "Enqueue": "no row of a tenant",
 	"Forget": "for all tenants", "ForgetTimeline": "for all tenants", "ClaimDueTombstones": "for all tenants",
 	"Hold": "names are held in the instance", "DomainsProven": "for all tenants",
+	"MassGuard": "of the instance", "CountAbsent": "for all tenants", "AbsentDomains": "operators only", "CountHolding": "for all tenants",
+	"LockMassGuard": "of the instance", "PutMassGuard": "of the instance",
 	"InsertHold": "names are held in the instance", "UpdateHold": "by version", "DeleteHold": "by version",
 }
 

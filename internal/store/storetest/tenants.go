@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postseal/postseal/internal/otp"
 	"github.com/postseal/postseal/internal/sender"
 )
 
@@ -263,4 +264,26 @@ func secrets(w *world) {
 	if _, err := w.Secret(w.ctx, "other", 16); err == nil {
 		w.Error("a secret was given out in another length than it has")
 	}
+}
+
+// Only foreign keys see what two transactions do at once; what they say is no fault.
+func tenantGone(w *world) {
+	gone := sender.NewID()
+	for what, do := range map[string]func(tx otp.Tx) error{
+		"domain":      func(tx otp.Tx) error { return tx.InsertDomain(w.ctx, newDomain(gone, "example.org")) },
+		"address":     func(tx otp.Tx) error { return tx.InsertAddress(w.ctx, newAddress(gone, "example.org", "noreply")) },
+		"template":    func(tx otp.Tx) error { return tx.InsertTemplate(w.ctx, newTemplate(gone, "", "pairing", "en")) },
+		"setting":     func(tx otp.Tx) error { return tx.PutSetting(w.ctx, gone, "name", "document") },
+		"relay":       func(tx otp.Tx) error { return tx.PutRelay(w.ctx, newRelay(gone)) },
+		"tombstone":   func(tx otp.Tx) error { return tx.InsertTombstone(w.ctx, newTombstone(gone, "example.org", start), 10) },
+		"application": func(tx otp.Tx) error { return tx.InsertApplication(w.ctx, newApplication(gone, "Application")) },
+		"user":        func(tx otp.Tx) error { return tx.InsertUser(w.ctx, newUser(gone, "anna")) },
+	} {
+		w.kind(what, w.otp.Update(w.ctx, do), sender.NotFound)
+		if what == "domain" || what == "address" {
+			w.kind(what+" by the other port", w.Update(w.ctx, func(tx sender.Tx) error { return do(tx.(otp.Tx)) }), sender.NotFound)
+		}
+	}
+	w.domain(w.a, "example.org") // after its belongings were counted
+	w.kind("deleting what has something", w.Update(w.ctx, func(tx sender.Tx) error { return tx.DeleteTenant(w.ctx, w.a) }), sender.InUse)
 }
