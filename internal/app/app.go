@@ -25,6 +25,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/postseal/postseal/internal/api/pingone"
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/jobs"
@@ -158,6 +159,7 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 		return a, err
 	}
 	settings := c.settings()
+	settings.LastResort = pingone.DefaultContents()
 	if x.fastClock {
 		settings = fastClock(settings)
 	}
@@ -214,6 +216,7 @@ func (a *App) provider(ctx context.Context, service dnscheck.Name) (*builtin.Pro
 }
 
 func (c TenantRelaysConfig) open() (r builtin.TenantRelays, err error) {
+	r.PlainHTTP = c.PlainHTTP
 	if r.Allow, err = parsePrefixes(c.Allow); err != nil || c.CAFile == "" {
 		return r, err
 	}

@@ -10,16 +10,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/mail"
 	"github.com/postseal/postseal/internal/outbound"
 	"github.com/postseal/postseal/internal/sender"
 )
 
-// TenantRelays is how tenants' own SMTP servers are spoken to.
+// TenantRelays is how tenants' own SMTP servers and HTTP APIs are spoken to.
 type TenantRelays struct {
 	// Allow are addresses that may be connected to although they are not public.
-	Allow []netip.Prefix
-	Roots *x509.CertPool // nil: the system's
+	Allow     []netip.Prefix
+	Roots     *x509.CertPool // nil: the system's
+	PlainHTTP bool           // http:// is spoken, too
 	// Connections is how many there may be to one server at a time; 0: as many as a
 	// mail.Relay has.
 	Connections int
@@ -143,8 +145,12 @@ func (r *relays) open(s *sender.Relay) (*mail.Relay, error) {
 	if dial == nil {
 		dial = outbound.Guard{Allow: r.cfg.Allow, Ports: mailPorts, Setting: allowSetting}.Dial
 	}
+	host := s.Host
+	if name, err := dnscheck.ParseName(host); err == nil { // an IPv6 address is none
+		host = name.String() // A-labels, in look-ups as in the certificate (RFC 5890)
+	}
 	return mail.NewRelay(mail.RelayConfig{
-		Address: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), TLS: mode, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.cfg.Roots},
+		Address: net.JoinHostPort(host, strconv.Itoa(s.Port)), TLS: mode, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.cfg.Roots},
 		HELO: r.helo, Username: s.Username, Password: string(s.Password), MaxConnections: r.cfg.Connections, Dial: dial,
 	})
 }

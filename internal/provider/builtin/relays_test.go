@@ -276,8 +276,8 @@ func TestTestMailTellsWhatTheServerSays(t *testing.T) {
 	if d := try(); d.Outcome != sender.TempFailed || d.Stage != "auth" || d.Code != 535 || d.Text == "" || len(d.Transcript) == 0 {
 		t.Errorf("wrong password: %+v", d)
 	}
-	n.Password, n.From = secret, &sender.Mailbox{Name: "A", Address: "noreply@a.example.org"}
-	n.ReplyTo = &sender.Mailbox{Address: "NoReply@a.example.org"}
+	n.Password, n.From = secret, &sender.Correspondent{Name: new("A"), Address: "noreply@a.example.org"}
+	n.ReplyTo = &sender.Correspondent{Address: "NoReply@a.example.org"}
 	p.own(p.a, n)
 	if d := try(); d.Outcome != sender.Delivered || d.Code != 250 {
 		t.Errorf("right password: %+v", d)
@@ -381,6 +381,30 @@ func TestSwitchedOffInstanceSendsByItsOwnRelay(t *testing.T) {
 	p.arrive(p.relay, 1, "of a")
 }
 
+func TestHostOfAnotherScriptIsDialledInALabels(t *testing.T) {
+	dialled := make(chan string, 1)
+	r := &relays{helo: "mail.postseal.test", dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+		dialled <- addr
+		return nil, errors.New("that is enough")
+	}}
+	defer r.close()
+	for host, want := range map[string]string{
+		"BÜCHER.example.org": "xn--bcher-kva.example.org:465", "SMTP.example.org.": "smtp.example.org:465", "192.0.2.1": "192.0.2.1:465", "2001:db8::1": "[2001:db8::1]:465",
+	} {
+		o, err := r.acquire(&sender.Relay{Tenant: sender.NewID(), Host: host, Port: 465})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := o.relay.Send(t.Context(), mail.Envelope{To: "a@example.org"}, []byte("From: b@example.org\r\n\r\n")); d.Outcome != mail.TempFailed {
+			t.Errorf("%s: %+v", host, d)
+		}
+		r.release(o)
+		if got := <-dialled; got != want {
+			t.Errorf("%s: %s was dialled, want %s", host, got, want)
+		}
+	}
+}
+
 func TestChangedSettingsGetNewConnectionsAndTheirNumberIsBounded(t *testing.T) {
 	r := &relays{helo: "mail.postseal.test"}
 	defer r.close()
@@ -406,7 +430,7 @@ func TestChangedSettingsGetNewConnectionsAndTheirNumberIsBounded(t *testing.T) {
 	}
 	r.release(first) // the last who used it
 	r.release(second)
-	changed.From = &sender.Mailbox{Address: "a@example.org"}
+	changed.From = &sender.Correspondent{Address: "a@example.org"}
 	if o := acquire(&changed); o != second {
 		t.Error("another author made new connections")
 	}

@@ -194,6 +194,7 @@ type Relay struct {
 	Author    string
 	ReplyTo   string
 	UpdatedAt int64
+	Http      []byte
 }
 
 type Secret struct {
