@@ -25,6 +25,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/postseal/postseal/internal/api/pingone"
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/jobs"
@@ -161,6 +162,7 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 	if err != nil {
 		return a, err
 	}
+	settings.LastResort = pingone.DefaultContents()
 	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Canary: canary, Provider: provider, Settings: settings, Log: log}); err != nil {
 		return a, err
 	}
@@ -214,6 +216,7 @@ func (a *App) provider(ctx context.Context, service dnscheck.Name) (*builtin.Pro
 }
 
 func (c TenantRelaysConfig) open() (r builtin.TenantRelays, err error) {
+	r.PlainHTTP = c.PlainHTTP
 	if r.Allow, err = parsePrefixes(c.Allow); err != nil || c.CAFile == "" {
 		return r, err
 	}

@@ -176,16 +176,18 @@ type SendConfig struct {
 	// after a crash of one of several nodes its mail goes on after so long.
 	Lease      time.Duration `koanf:"lease"`
 	QueueLimit int           `koanf:"queue_limit"`
-	// TenantRelays is about SMTP servers that tenants bring.
+	// TenantRelays is about SMTP servers and HTTP APIs that tenants bring.
 	TenantRelays TenantRelaysConfig `koanf:"tenant_relays"`
 }
 
-// TenantRelaysConfig is what tenants may do with SMTP servers of their own.
+// TenantRelaysConfig is what tenants may do with SMTP servers and HTTP APIs of their
+// own.
 type TenantRelaysConfig struct {
-	Enabled bool     `koanf:"enabled"`
-	Allow   []string `koanf:"allow"`   // addresses or prefixes that are not public and may be connected to all the same
-	CAFile  string   `koanf:"ca_file"` // PEM of authorities that are trusted beside the system's
-	Workers int      `koanf:"workers"` // deliveries at a time to one of them
+	Enabled   bool     `koanf:"enabled"`
+	Allow     []string `koanf:"allow"`      // addresses or prefixes that are not public and may be connected to all the same
+	CAFile    string   `koanf:"ca_file"`    // PEM of authorities that are trusted beside the system's
+	Workers   int      `koanf:"workers"`    // deliveries at a time to one of them
+	PlainHTTP bool     `koanf:"plain_http"` // http:// of an API, too
 }
 
 // RelayConfig is an SMTP server that takes mail from us.
@@ -271,7 +273,7 @@ func DefaultConfig() Config {
 		Send: SendConfig{
 			Workers: s.Send.Workers, Life: s.Send.Life, FirstRetry: s.Send.FirstRetry, LastRetry: s.Send.LastRetry,
 			Lease: s.Send.Lease, QueueLimit: s.Send.QueueLimit,
-			TenantRelays: TenantRelaysConfig{Enabled: s.Send.OwnRelays, Workers: s.Send.RelayWorkers},
+			TenantRelays: TenantRelaysConfig{Enabled: s.Send.OwnRelays, Workers: s.Send.RelayWorkers, PlainHTTP: s.Send.PlainHTTP},
 		},
 		OTP: OTPConfig{
 			SessionLife: o.SessionLife, Tries: o.Tries, WrongPerDay: o.WrongPerDay, PerUser: o.PerUser, PerRecipient: s.Code.OTPPerRecipient, Keep: o.Keep,
@@ -567,7 +569,7 @@ func (c Config) settings() sender.Settings {
 	s.Code.ResendPerDay, s.Code.PerRecipient = c.Code.ResendPerDay, c.Code.PerRecipient
 	s.Send.Workers, s.Send.Life, s.Send.FirstRetry, s.Send.LastRetry = c.Send.Workers, c.Send.Life, c.Send.FirstRetry, c.Send.LastRetry
 	s.Send.Lease, s.Send.QueueLimit = c.Send.Lease, c.Send.QueueLimit
-	s.Send.OwnRelays, s.Send.RelayWorkers = c.Send.TenantRelays.Enabled, c.Send.TenantRelays.Workers
+	s.Send.OwnRelays, s.Send.RelayWorkers, s.Send.PlainHTTP = c.Send.TenantRelays.Enabled, c.Send.TenantRelays.Workers, c.Send.TenantRelays.PlainHTTP
 	s.Code.OTPPerRecipient = c.OTP.PerRecipient
 	s.BuiltinSenders, _ = c.builtinSenders() // checked by problems
 	s.LastLocale, _ = template.ParseLocale(c.Template.LastLocale)

@@ -201,7 +201,7 @@ func (d *Dev) config(c DevConfig) (Config, error) {
 		Domain: devService, Outbound: []string{"127.0.0.1"}, Feedback: []string{"127.0.0.1"},
 		Nameservers: []Nameserver{{Host: "ns1." + devService, Addresses: []string{"127.0.0.1"}}},
 	}
-	cfg.Send.TenantRelays.Allow = []string{"127.0.0.0/8", "::1"}
+	cfg.Send.TenantRelays.Allow, cfg.Send.TenantRelays.PlainHTTP = []string{"127.0.0.0/8", "::1"}, true
 	cfg.Verify.Quorum = 1
 	cfg.DNS.RateLimit = 0
 	cfg.DNS.Mode = string(dnscheck.ModeResolver) // our own server stands for the whole DNS

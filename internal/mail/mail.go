@@ -11,9 +11,10 @@
 // bare CR or LF never leaves this program: receivers that disagree about line
 // ends are how one message is read as two (SMTP smuggling).
 //
-// Between Compose and Sign, Readdress can give a message another From.
+// Between Compose and Sign, Readdress can give a message another From. Read takes what
+// Compose wrote apart again.
 //
-// The package does not parse messages beyond the names of their fields, does not
+// The package does not parse messages of others beyond the names of their fields, does not
 // resolve names for delivery (a Relay has one configured address, it is no MX
 // client) and does not retry: a Result says what is known, and the caller decides.
 package mail

@@ -325,13 +325,16 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) outcome 
 		}
 		attempt.Delivery = d.provider.Deliver(sending, o, signed)
 		next = reached
-		if slices.Contains([]string{"connect", "tls", "auth"}, attempt.Stage) || d.now().Sub(now) > ownCrawl {
+		if slices.Contains([]string{"connect", "tls", "auth"}, attempt.Stage) || attempt.RetryAfter > 0 || d.now().Sub(now) > ownCrawl {
 			next = unreached
 		}
 	}
 	d.conclude(ctx, m, lease, attempt)
 	return next
 }
+
+// longestAsked bounds what a server may ask for before its mail is tried again.
+const longestAsked = time.Hour
 
 const (
 	ownPatience = 90 * time.Second // for an attempt at a tenant's own server, as a whole
@@ -417,7 +420,7 @@ func (d *dispatcher) conclude(ctx context.Context, m Message, lease string, a At
 		d.finish(ctx, m, lease, MessageUnknown, a.Text, &a)
 		return
 	}
-	m.NextAttemptAt = a.FinishedAt.Add(d.settings.Send.backOff(m.Attempts))
+	m.NextAttemptAt = a.FinishedAt.Add(max(d.settings.Send.backOff(m.Attempts), min(a.RetryAfter, longestAsked)))
 	if !m.NextAttemptAt.Before(m.ExpiresAt) {
 		d.finish(ctx, m, lease, MessageExpired, a.Text, &a)
 		return

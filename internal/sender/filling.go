@@ -24,7 +24,7 @@ type Filling struct {
 	Variant   string
 	To        string            // addr-spec
 	Values    map[string]string // by the names of placeholders
-	Code      string            // one-time code; where there is one, the mail is never repeated blindly
+	Code      string            // one-time code; where there is one, the mail is never repeated blindly, and counts for its recipient
 	Kind      MessageKind
 	ExpiresAt time.Time // it is not sent any more from then on
 
@@ -64,6 +64,7 @@ func (f Filled) Message() Message {
 const (
 	maxValues = 100
 	maxValue  = 10_000 // octets
+	maxCode   = 100    // characters
 	// maxRendered is how long a body may become, in octets before escaping.
 	maxRendered = 256 << 10
 )
@@ -80,7 +81,9 @@ func reserved(name string) bool {
 // no-reply speaks in its stead, and an event says so. A Reply-To that is not
 // trusted is left out.
 //
-// Errors: NotFound on "template", Invalid on "locale", "to" or "values", Busy.
+// Errors: NotFound on "template", Invalid on "locale", "to", "values" or "code", Required
+// on "values" or "code" where nothing is said for what a content of [Settings.LastResort]
+// has to say, Busy.
 func (s *Service) Fill(ctx context.Context, p Principal, tenant ID, f Filling) (Filled, error) {
 	none := Filled{}
 	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleSender)
@@ -97,6 +100,9 @@ func (s *Service) Fill(ctx context.Context, p Principal, tenant ID, f Filling) (
 	}
 	found, err := s.resolve(ctx, tenant, f)
 	if err != nil {
+		return none, err
+	}
+	if err := s.complete(found, values); err != nil {
 		return none, err
 	}
 	if s.full() {
@@ -264,9 +270,38 @@ func fillable(f Filling) (map[string]string, error) {
 		values[name] = v
 	}
 	if f.Code != "" {
+		if err := checkLabel("code", f.Code, maxCode); err != nil {
+			return nil, err
+		}
 		values[template.Code] = f.Code
 	}
 	return values, nil
+}
+
+// complete refuses mail of a last resort that would have gaps: it was not the tenant who
+// wrote it, so that nobody chose to leave them.
+func (s *Service) complete(t Template, values map[string]string) error {
+	last, ok := s.settings.LastResort[t.Type]
+	if !ok || last.ID != t.ID {
+		return nil
+	}
+	c := s.compile(t)
+	names := c.subject.Names()
+	for _, part := range []*template.Template{c.html, c.text} {
+		if part != nil {
+			names = append(names, part.Names()...)
+		}
+	}
+	for _, name := range names {
+		if _, ok := values[name]; ok {
+			continue
+		}
+		if name == template.Code {
+			return Errorf(Required, "code", "The default content of %s brings a one-time code; send one, or create a template of this type.", quote(t.Type))
+		}
+		return Errorf(Required, "values", "The default content of %s needs a value for ${%s}; send one, or create a template of this type.", quote(t.Type), name)
+	}
+	return nil
 }
 
 // resolve finds the template of an application and type in the first locale that
@@ -310,6 +345,10 @@ func (s *Service) resolve(ctx context.Context, tenant ID, f Filling) (Template, 
 	}
 	if f.standard != nil {
 		return *f.standard, nil
+	}
+	if t, ok := s.settings.LastResort[f.Type]; ok && f.Application == "" {
+		t.Tenant = tenant
+		return t, nil
 	}
 	return Template{}, missing
 }

@@ -343,6 +343,7 @@ type way struct {
 	give     func(selector string)
 	mu       sync.Mutex
 	outcomes []sender.DeliveryOutcome // of the next attempts; then Delivered
+	asks     time.Duration            // of those outcomes, before it is tried again
 	takes    []time.Duration          // the next attempts; then no time
 	sent     []sent
 }
@@ -364,7 +365,7 @@ func (w *way) Deliver(ctx context.Context, o sender.Outgoing, signed []byte) sen
 	d := sender.Delivery{Outcome: sender.Delivered, Code: 250, Stage: "end-of-data"}
 	if len(w.outcomes) > 0 {
 		// As next hops do, it names the recipient.
-		d = sender.Delivery{Outcome: w.outcomes[0], Code: 550, Enhanced: "5.1.1", Text: "<" + o.To + ">: scripted", Stage: "data"}
+		d = sender.Delivery{Outcome: w.outcomes[0], Code: 550, Enhanced: "5.1.1", Text: "<" + o.To + ">: scripted", Stage: "data", RetryAfter: w.asks}
 		w.outcomes = w.outcomes[1:]
 	}
 	var takes time.Duration

@@ -56,8 +56,9 @@ type Provider interface {
 	// it can't be sent now and may be tried again.
 	Prepare(ctx context.Context, o Outgoing) ([]byte, error)
 
-	// Deliver speaks SMTP. The Delivery says everything, time-outs included. A tenant's
-	// own server may be anywhere; it must not be a way to the machines around us.
+	// Deliver speaks SMTP, or HTTP where the tenant's own way out is an API. The Delivery
+	// says everything, time-outs included. A tenant's own server may be anywhere; it must
+	// not be a way to the machines around us.
 	Deliver(ctx context.Context, o Outgoing, signed []byte) Delivery
 }
 
@@ -84,18 +85,19 @@ type Outgoing struct {
 	Message  ID
 	To       string // addr-spec
 	Decision Decision
-	Relay    *Relay // the tenant's own server; nil: that of the instance
+	Relay    *Relay // the tenant's own way out; nil: that of the instance
 	Body     []byte // as composed
 }
 
 // Delivery is what became of an attempt.
 type Delivery struct {
 	Outcome    DeliveryOutcome
-	Code       int    // SMTP reply code (RFC 5321, section 4.2); 0 if none came
-	Enhanced   string // enhanced status code (RFC 3463); may be empty
-	Text       string // the reply's text or what failed, for people
-	Stage      string // connect, tls, auth, mail, rcpt, data, end-of-data; of the core: sign, start
-	Transcript []byte // JSON lines of the dialogue, without credentials and body
+	Code       int           // reply code of SMTP (RFC 5321, section 4.2), status code of HTTP (RFC 9110, section 15); 0 if none came
+	Enhanced   string        // enhanced status code (RFC 3463); may be empty
+	Text       string        // the reply's text or what failed, for people
+	Stage      string        // connect, tls, auth, mail, rcpt, data, end-of-data; of HTTP: request, response; of the core: sign, start
+	Transcript []byte        // JSON lines of the dialogue, without credentials and body
+	RetryAfter time.Duration // where the outcome is temporary: what the server asked for; 0: nothing
 }
 
 // DeliveryOutcome says whether it is to be tried again.

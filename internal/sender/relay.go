@@ -30,20 +30,39 @@ func (Password) LogValue() slog.Value { return slog.StringValue("[password]") }
 // MarshalText is String, for encoders that somebody might give it to.
 func (Password) MarshalText() ([]byte, error) { return []byte("[password]"), nil }
 
-// Relay is a tenant's own SMTP server, by which the mail of its authors leaves. The
-// connection is always encrypted, and the server's certificate must be valid for Host.
+// Relay is a tenant's own way out, by which the mail of its authors leaves: an SMTP
+// server, or an HTTP API where HTTP is set; Host and Port are of the first alone. The
+// connection is always encrypted, and the server's certificate must be valid for its
+// host.
 type Relay struct {
 	Tenant    ID
 	Host      string // name or IP address, as sent
 	Port      int
 	Username  string // empty: no AUTH
 	Password  Password
-	From      *Mailbox // of test mails, and of templates where neither they nor the tenant's MailDefaults name one; as sent
-	ReplyTo   *Mailbox // likewise
+	HTTP      *HTTPProvider
+	From      *Correspondent // of test mails, and of templates where neither they nor the tenant's MailDefaults name one; as sent
+	ReplyTo   *Correspondent // likewise
 	UpdatedAt time.Time
 	// PasswordLost says why a password that is there can't be opened; nil: it can. Mail
 	// waits then until it is set again.
 	PasswordLost error
+}
+
+// Correspondent is an author or Reply-To of settings. A name that is empty is not one
+// that is missing: it is answered as it was sent.
+type Correspondent struct {
+	Name    *string
+	Address string // as sent
+}
+
+// Mailbox is the correspondent as mail shows it.
+func (c Correspondent) Mailbox() Mailbox {
+	m := Mailbox{Address: c.Address}
+	if c.Name != nil {
+		m.Name = *c.Name
+	}
+	return m
 }
 
 // submission are the ports on which a server speaks in clear text until STARTTLS.
@@ -69,11 +88,12 @@ func (r *Relay) replyTo() string {
 	return spelled(r.ReplyTo)
 }
 
-func spelled(m *Mailbox) string {
-	switch {
-	case m == nil:
+func spelled(c *Correspondent) string {
+	if c == nil {
 		return ""
-	case m.Name == "":
+	}
+	m := c.Mailbox()
+	if m.Name == "" {
 		return m.Address
 	}
 	return (&mail.Address{Name: m.Name, Address: m.Address}).String()
@@ -94,17 +114,36 @@ const (
 	testPatience = 45 * time.Second
 )
 
-// NewRelay is what a client says of its server.
+// NewRelay is what a client says of its own way out: of an SMTP server, or HTTP and
+// neither Host nor Port.
 type NewRelay struct {
 	Host     string
 	Port     int // 0: 465
 	Username string
-	Password Password // empty: that of before, where Host and Username are those of before
-	From     *Mailbox
-	ReplyTo  *Mailbox
+	// Password, where it is empty, is that of before, if Host (of HTTP the origin of the URL
+	// and the method) and Username are those of before.
+	Password Password
+	HTTP     *HTTPProvider
+	From     *Correspondent
+	ReplyTo  *Correspondent
 }
 
-// Relay returns a tenant's own server without the password; NotFound where it has
+// correspondents are both, with the names of their fields.
+func (n NewRelay) correspondents() (all []namedCorrespondent) {
+	for _, c := range []namedCorrespondent{{"from", n.From}, {"replyTo", n.ReplyTo}} {
+		if c.Correspondent != nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+type namedCorrespondent struct {
+	field string
+	*Correspondent
+}
+
+// Relay returns a tenant's own way out without the password; NotFound where it has
 // none.
 func (s *Service) Relay(ctx context.Context, p Principal, tenant ID) (Relay, error) {
 	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
@@ -115,13 +154,14 @@ func (s *Service) Relay(ctx context.Context, p Principal, tenant ID) (Relay, err
 	return r, err
 }
 
-// SetRelay keeps a tenant's own server, and returns it without the password. From and
-// ReplyTo must pass the trust rule: whose server mail leaves by proves nothing about
-// its author.
+// SetRelay keeps a tenant's own way out in place of the one before, of whichever form,
+// and returns it without the password. Mail that is under way ends as it began; what
+// waits leaves by the new one. From and ReplyTo must pass the trust rule: whose server
+// mail leaves by proves nothing about its author.
 //
-// Errors: Required or Invalid on "host", "port", "username", "password", "from" or
-// "replyTo", Refused on "from" or "replyTo", and on "host" where the instance does not
-// send by tenants' servers.
+// Errors: Required or Invalid on "host", "port", "username", "password", "name", "url",
+// "method", "headers", "body", "from" or "replyTo", Refused on "from" or "replyTo", and on
+// "host" where the instance does not send by tenants' servers.
 func (s *Service) SetRelay(ctx context.Context, p Principal, tenant ID, n NewRelay) (Relay, error) {
 	t, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin)
 	if err != nil {
@@ -130,21 +170,18 @@ func (s *Service) SetRelay(ctx context.Context, p Principal, tenant ID, n NewRel
 	if !s.settings.Send.OwnRelays {
 		return Relay{}, noOwnRelays()
 	}
-	orDefault(&n.Port, defaultRelayPort)
-	if err := n.check(); err != nil {
+	if n.HTTP == nil {
+		orDefault(&n.Port, defaultRelayPort)
+	}
+	if err := n.check(s.settings.Send.PlainHTTP); err != nil {
 		return Relay{}, err
 	}
-	for _, m := range []struct {
-		field   string
-		mailbox *Mailbox
-	}{{"from", n.From}, {"replyTo", n.ReplyTo}} {
-		if m.mailbox != nil {
-			if _, _, err := s.relayAuthor(ctx, t, m.field, *m.mailbox); err != nil {
-				return Relay{}, err
-			}
+	for _, c := range n.correspondents() {
+		if _, _, err := s.relayAuthor(ctx, t, c.field, c.Mailbox()); err != nil {
+			return Relay{}, err
 		}
 	}
-	r := Relay{Tenant: tenant, Host: n.Host, Port: n.Port, Username: n.Username, From: n.From, ReplyTo: n.ReplyTo, UpdatedAt: s.now()}
+	r := Relay{Tenant: tenant, Host: n.Host, Port: n.Port, Username: n.Username, HTTP: n.HTTP, From: n.From, ReplyTo: n.ReplyTo, UpdatedAt: s.now()}
 	err = s.store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockTenant(ctx, tenant); err != nil {
 			return err
@@ -152,7 +189,7 @@ func (s *Service) SetRelay(ctx context.Context, p Principal, tenant ID, n NewRel
 		r.Password = n.Password
 		password := "new"
 		switch {
-		case r.Username == "":
+		case r.HTTP == nil && r.Username == "":
 			password = "none"
 		case r.Password == "":
 			old, err := tx.Relay(ctx, tenant)
@@ -162,15 +199,15 @@ func (s *Service) SetRelay(ctx context.Context, p Principal, tenant ID, n NewRel
 			if err == nil && old.PasswordLost != nil {
 				return passwordLost(old)
 			}
-			if err != nil || !strings.EqualFold(old.Host, r.Host) || old.Username != r.Username || old.Password == "" {
-				return Errorf(Required, "password", "password is missing: the one that is kept is only for the host and the user name that it was sent with.")
+			if err != nil || !r.keeps(old) {
+				return Errorf(Required, "password", "The secret is missing: the one that is kept is only for the host and the user name that it was sent with.")
 			}
 			r.Password, password = old.Password, "kept"
 		}
 		if err := tx.PutRelay(ctx, r); err != nil {
 			return err
 		}
-		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventRelayChanged, tenant, r.UpdatedAt, "host", r.Host, "port", strconv.Itoa(r.Port), "password", password))
+		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventRelayChanged, tenant, r.UpdatedAt, append(r.place(), "password", password)...))
 	})
 	s.ownRelays.Drop(tenant)
 	r.Password = ""
@@ -183,12 +220,45 @@ func passwordLost(r Relay) *Error {
 	return e
 }
 
+// keeps reports whether the secret of the old settings may go where these lead.
+func (r Relay) keeps(old Relay) bool {
+	switch {
+	case old.Password == "" || old.Username != r.Username || (old.HTTP == nil) != (r.HTTP == nil):
+		return false
+	case r.HTTP == nil:
+		return strings.EqualFold(old.Host, r.Host)
+	}
+	then, err := parseEndpoint("url", old.HTTP.URL, true)
+	now, nowErr := parseEndpoint("url", r.HTTP.URL, true)
+	return err == nil && nowErr == nil && then.origin() == now.origin() && old.HTTP.Bearer == r.HTTP.Bearer
+}
+
+// place is where the settings lead, as an event's data: of a URL the origin alone, since
+// the rest may hold a secret.
+func (r Relay) place() []string {
+	if r.HTTP == nil {
+		return []string{"host", r.Host, "port", strconv.Itoa(r.Port)}
+	}
+	e, _ := parseEndpoint("url", r.HTTP.URL, true) // checked
+	return []string{"host", e.host, "port", e.port, "protocol", e.scheme}
+}
+
 func noOwnRelays() *Error {
 	return Errorf(Refused, "host", "This instance does not send by tenants' own servers; its operator can change that with send.tenant_relays.enabled.")
 }
 
 // check looks at what can be judged without asking anybody.
-func (n NewRelay) check() error {
+func (n NewRelay) check(plain bool) error {
+	for _, c := range n.correspondents() {
+		if c.Name != nil && *c.Name != "" {
+			if err := checkLabel(c.field, *c.Name, maxRelayName); err != nil {
+				return err
+			}
+		}
+	}
+	if n.HTTP != nil {
+		return n.checkHTTP(plain)
+	}
 	if err := checkHost(n.Host); err != nil {
 		return err
 	}
@@ -208,17 +278,31 @@ func (n NewRelay) check() error {
 	if n.Password != "" && (len(n.Password) > maxPassword || strings.ContainsAny(string(n.Password), "\x00\r\n")) {
 		return Errorf(Invalid, "password", "The password has more than %d octets, a line break or a NUL.", maxPassword)
 	}
-	for _, m := range []struct {
-		field   string
-		mailbox *Mailbox
-	}{{"from", n.From}, {"replyTo", n.ReplyTo}} {
-		if m.mailbox != nil && m.mailbox.Name != "" {
-			if err := checkLabel(m.field, m.mailbox.Name, maxRelayName); err != nil {
-				return err
-			}
+	return nil
+}
+
+// checkHTTP is check for an HTTP API.
+func (n NewRelay) checkHTTP(plain bool) error {
+	unfit := func(r rune) bool { return r < ' ' || r == 0x7F }
+	switch h := n.HTTP; {
+	case n.Host != "":
+		return Errorf(Invalid, "host", "host is of SMTP servers; an HTTP provider has a URL.")
+	case n.Port != 0:
+		return Errorf(Invalid, "port", "port is of SMTP servers; that of an HTTP provider is in its URL.")
+	case h.Bearer && n.Username != "":
+		return Errorf(Invalid, "username", "A bearer token has no user name; leave it out.")
+	case h.Bearer && (len(n.Password) > maxToken || strings.ContainsFunc(string(n.Password), func(r rune) bool { return r <= ' ' || r >= 0x7F })):
+		return Errorf(Invalid, "password", "The token has more than %d octets, or characters other than those of visible ASCII.", maxToken)
+	case !h.Bearer && strings.Contains(n.Username, ":"): // RFC 7617, section 2
+		return Errorf(Invalid, "username", "The user name has a colon, which this authentication can't tell from the one before the password.")
+	case !h.Bearer && (len(n.Password) > maxPassword || strings.ContainsFunc(string(n.Password), unfit)):
+		return Errorf(Invalid, "password", "The password has more than %d octets, or control characters.", maxPassword)
+	case !h.Bearer:
+		if err := checkLabel("username", n.Username, maxUsername); err != nil {
+			return err
 		}
 	}
-	return nil
+	return n.HTTP.check(plain)
 }
 
 // checkHost takes a name of the DNS or an IP address. Where they lead is looked at
@@ -271,7 +355,7 @@ func (s *Service) relayAuthor(ctx context.Context, t Tenant, field string, m Mai
 	return m, d, err
 }
 
-// DeleteRelay takes a tenant's own server away: its mail leaves by the instance's
+// DeleteRelay takes a tenant's own way out away: its mail leaves by the instance's
 // relay again, that which waits included. NotFound where there is none.
 func (s *Service) DeleteRelay(ctx context.Context, p Principal, tenant ID) error {
 	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin); err != nil {
@@ -286,7 +370,7 @@ func (s *Service) DeleteRelay(ctx context.Context, p Principal, tenant ID) error
 	})
 }
 
-// TestRelay sends one mail by the tenant's own server, now and once, and tells what
+// TestRelay sends one mail by the tenant's own way out, now and once, and tells what
 // came of it. It counts as unasked-for mail of its recipient.
 //
 // Errors: NotFound where there is no server, Required or Invalid on "to", Refused on
@@ -312,7 +396,7 @@ func (s *Service) TestRelay(ctx context.Context, p Principal, tenant ID, to stri
 	}
 	from := s.provider.SystemSender()
 	if r.From != nil {
-		from = *r.From
+		from = r.From.Mailbox()
 	}
 	from, decision, err := s.relayAuthor(ctx, t, "from", from)
 	if err != nil {
@@ -322,10 +406,10 @@ func (s *Service) TestRelay(ctx context.Context, p Principal, tenant ID, to stri
 	o := Outgoing{Tenant: tenant, Message: NewID(), To: to, Decision: decision, Relay: &r}
 	d := Draft{
 		Message: o.Message, From: from, To: Mailbox{Address: to}, At: now, Subject: "Test of the delivery settings",
-		Text: "This mail was sent to test the SMTP server of an environment. If you read it, the server takes its mail.\n",
+		Text: "This mail was sent to test the delivery settings of an environment. If you read it, they work.\n",
 	}
 	if r.ReplyTo != nil {
-		reply, _, err := s.relayAuthor(ctx, t, "replyTo", *r.ReplyTo)
+		reply, _, err := s.relayAuthor(ctx, t, "replyTo", r.ReplyTo.Mailbox())
 		if err != nil {
 			return none, err
 		}
@@ -383,7 +467,7 @@ func (s *Service) byNoReply(m Message) bool {
 	return m.Kind == KindCode || m.From == s.provider.SystemSender().Address
 }
 
-// relayOf returns the tenant's own server for a message, at most a second old; nil:
+// relayOf returns the tenant's own way out for a message, at most a second old; nil:
 // it leaves by the instance's relay. What the built-in no-reply says always does: its
 // domain's SPF record knows that relay, and a tenant must not get to read the codes
 // that prove addresses to be others'.

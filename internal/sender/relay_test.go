@@ -51,12 +51,14 @@ func TestDeliverySettingsAreCheckedFieldByField(t *testing.T) {
 			{"user name with a line break", func(n *sender.NewRelay) { n.Username = "a\nb" }, sender.Invalid, "username"},
 			{"password with a line break", func(n *sender.NewRelay) { n.Password = "a\r\nb" }, sender.Invalid, "password"},
 			{"long password", func(n *sender.NewRelay) { n.Password = sender.Password(strings.Repeat("x", 1001)) }, sender.Invalid, "password"},
-			{"proven author", func(n *sender.NewRelay) { n.From = &sender.Mailbox{Name: "Ä", Address: strings.ToUpper(from)} }, "", ""},
-			{"builtin author", func(n *sender.NewRelay) { n.From = &sender.Mailbox{Address: "noreply@pingidentity.com"} }, "", ""},
-			{"unproven author", func(n *sender.NewRelay) { n.From = &sender.Mailbox{Address: "boss@example.com"} }, sender.Refused, "from"},
-			{"no author", func(n *sender.NewRelay) { n.From = &sender.Mailbox{Name: "x"} }, sender.Required, "from"},
-			{"bad name", func(n *sender.NewRelay) { n.From = &sender.Mailbox{Name: "a\r\nBcc: b", Address: from} }, sender.Invalid, "from"},
-			{"unproven Reply-To", func(n *sender.NewRelay) { n.ReplyTo = &sender.Mailbox{Address: "boss@example.com"} }, sender.Refused, "replyTo"},
+			{"proven author", func(n *sender.NewRelay) {
+				n.From = &sender.Correspondent{Name: new("Ä"), Address: strings.ToUpper(from)}
+			}, "", ""},
+			{"builtin author", func(n *sender.NewRelay) { n.From = &sender.Correspondent{Address: "noreply@pingidentity.com"} }, "", ""},
+			{"unproven author", func(n *sender.NewRelay) { n.From = &sender.Correspondent{Address: "boss@example.com"} }, sender.Refused, "from"},
+			{"no author", func(n *sender.NewRelay) { n.From = &sender.Correspondent{Name: new("x")} }, sender.Required, "from"},
+			{"bad name", func(n *sender.NewRelay) { n.From = &sender.Correspondent{Name: new("a\r\nBcc: b"), Address: from} }, sender.Invalid, "from"},
+			{"unproven Reply-To", func(n *sender.NewRelay) { n.ReplyTo = &sender.Correspondent{Address: "boss@example.com"} }, sender.Refused, "replyTo"},
 		} {
 			_, err := h.ownRelay(c.change)
 			e, _ := errors.AsType[*sender.Error](err)
@@ -341,7 +343,7 @@ func TestSettingsNameTheAuthorOfTemplatesWithoutOne(t *testing.T) {
 		n := letter(func(n *sender.NewTemplate) { n.From = "" })
 		h.template(n)
 		if _, err := h.ownRelay(func(n *sender.NewRelay) {
-			n.From, n.ReplyTo = &sender.Mailbox{Name: `Ä "B"`, Address: "NoReply@example.org"}, &sender.Mailbox{Address: "shop@example.org"}
+			n.From, n.ReplyTo = &sender.Correspondent{Name: new(`Ä "B"`), Address: "NoReply@example.org"}, &sender.Correspondent{Address: "shop@example.org"}
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,9 @@ type Settings struct {
 	// LastLocale is tried last where a template is missing in the wanted locale;
 	// empty: nothing is.
 	LastLocale template.Locale
+	// LastResort are contents by type, of nobody: mail is made of one where a tenant has
+	// no template of its own of that type. Their ids and UpdatedAt name their texts.
+	LastResort map[string]Template
 
 	Verify Verify
 	Claims Claims
@@ -70,10 +73,12 @@ type Send struct {
 	LastRetry  time.Duration // ...up to this
 	Lease      time.Duration // how long a dispatcher holds a message without renewing
 	Workers    int           // deliveries at a time
-	// OwnRelays lets tenants send by SMTP servers of their own; RelayWorkers is how many
-	// deliveries at a time go to each. All of them together get three quarters of Workers.
+	// OwnRelays lets tenants send by SMTP servers and HTTP APIs of their own; RelayWorkers is
+	// how many deliveries at a time go to each. All of them together get three quarters of
+	// Workers. PlainHTTP takes http:// of such an API, too.
 	OwnRelays    bool
 	RelayWorkers int
+	PlainHTTP    bool
 	QueueLimit   int           // messages waiting in all; more are refused as Busy
 	Tick         time.Duration // the dispatcher looks at the queue at least so often
 }

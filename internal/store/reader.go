@@ -259,12 +259,35 @@ func (r reader) relayOf(row db.Relay) (sender.Relay, error) {
 	if err := decode(row.ReplyTo, &x.ReplyTo, "Reply-To of the relay of ", row.TenantID); err != nil {
 		return x, err
 	}
-	if len(row.Password) == 0 {
-		return x, nil
+	switch {
+	case len(row.Http) > 0:
+		document, err := r.keys.open(row.Http, httpPlace(x.Tenant))
+		if err != nil {
+			x.HTTP, x.PasswordLost = &sender.HTTPProvider{}, err // all of it is sealed
+			return x, nil
+		}
+		var d httpDocument
+		if err := decode(string(document), &d, "HTTP provider of ", row.TenantID); err != nil {
+			return x, err
+		}
+		x.Password = sender.Password(d.Password)
+		x.HTTP = &sender.HTTPProvider{Name: d.Name, Bearer: d.Bearer, Method: d.Method, URL: d.URL, Headers: d.Headers, Body: d.Body}
+	case len(row.Password) > 0:
+		password, err := r.keys.open(row.Password, relayPlace(x))
+		x.Password, x.PasswordLost = sender.Password(password), err
 	}
-	password, err := r.keys.open(row.Password, relayPlace(x))
-	x.Password, x.PasswordLost = sender.Password(password), err
 	return x, nil
+}
+
+// httpDocument is an HTTP provider as it is sealed, with its secret.
+type httpDocument struct {
+	Password string
+	Name     string
+	Bearer   bool
+	Method   string
+	URL      string
+	Headers  map[string]string `json:",omitzero"` // an empty one is not the same as none
+	Body     *string
 }
 
 func (r reader) SigningKey(ctx context.Context, selector string) (sender.Key, error) {
@@ -295,6 +318,9 @@ func keyPlace(selector string) place { return place{"signing_keys", selector, "p
 func relayPlace(r sender.Relay) place {
 	return place{"relays", string(r.Tenant) + "/" + strings.ToLower(r.Host) + "/" + r.Username, "password"}
 }
+
+// httpPlace needs no more: where it leads is within.
+func httpPlace(tenant sender.ID) place { return place{"relays", string(tenant), "http"} }
 
 func pairPlace(credential string) place { return place{"credentials", credential, "hmac_key"} }
 

@@ -26,6 +26,7 @@ var sealedColumns = []sealed{
 	{"relays", "password", []string{"tenant_id"}, []string{"host", "username"}, func(c []string) place {
 		return relayPlace(sender.Relay{Tenant: sender.ID(c[0]), Host: c[1], Username: c[2]})
 	}},
+	{"relays", "http", []string{"tenant_id"}, nil, func(c []string) place { return httpPlace(sender.ID(c[0])) }},
 	{"bodies", "body", []string{"tenant_id", "message_id"}, nil, func(c []string) place { return bodyPlace(c[0], c[1]) }},
 }
 

@@ -312,7 +312,14 @@ func (t *tx) PutRelay(ctx context.Context, r sender.Relay) error {
 	p := db.PutRelayParams{
 		TenantID: string(r.Tenant), Host: r.Host, Port: int64(r.Port), Username: r.Username, Author: from, ReplyTo: reply, UpdatedAt: micros(r.UpdatedAt),
 	}
-	if r.Password != "" {
+	switch {
+	case r.HTTP != nil:
+		document, err := encode(httpDocument{string(r.Password), r.HTTP.Name, r.HTTP.Bearer, r.HTTP.Method, r.HTTP.URL, r.HTTP.Headers, r.HTTP.Body})
+		if err != nil {
+			return err
+		}
+		p.Http = t.keys.seal([]byte(document), httpPlace(r.Tenant))
+	case r.Password != "":
 		p.Password = t.keys.seal([]byte(r.Password), relayPlace(r))
 	}
 	return broken("put the delivery settings", t.q.PutRelay(ctx, p))

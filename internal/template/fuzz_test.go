@@ -1,6 +1,8 @@
 package template
 
 import (
+	"encoding/json"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -52,6 +54,25 @@ func FuzzPlainEqualsReference(f *testing.F) {
 		})
 		if got := Compile(source, Plain).Execute(vs); got != want {
 			t.Fatalf("%q with %q: %q, want %q", source, vs, got, want)
+		}
+	})
+}
+
+// Whatever is filled in, a reader of JSON or of a query gets back the value and the
+// document it would have been with another one.
+func FuzzValueStaysInItsPlaceOfARequest(f *testing.F) {
+	f.Add(`a","to":"x`)
+	f.Add("a&b=c#d%20\r\n\"\\</script>\u2028é\xff")
+	f.Fuzz(func(t *testing.T, v string) {
+		want := clean(v)
+		var got map[string]string
+		doc := Compile(`{"a":"<${v}>","b":"x"}`, JSON).Execute(map[string]string{"v": v})
+		if err := json.Unmarshal([]byte(doc), &got); err != nil || len(got) != 2 || got["a"] != "<"+want+">" || got["b"] != "x" {
+			t.Fatalf("%q: %s, %v", v, doc, err)
+		}
+		query := Compile("a=${v}&b=x", Component).Execute(map[string]string{"v": v})
+		if q, err := url.ParseQuery(query); err != nil || len(q) != 2 || q.Get("a") != want || q.Get("b") != "x" {
+			t.Fatalf("%q: %s, %v", v, query, err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package template
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/html"
 )
@@ -11,15 +12,17 @@ import (
 type escape uint8
 
 const (
-	asPlain   escape = iota // nothing
-	asText                  // HTML text, RCDATA and quoted attribute values
-	asURL                   // a whole URL, or how one begins
-	asScheme                // how a URL begins, with a colon after it: ${scheme}://...
-	asHead                  // how a URL begins, with text and a colon after it
-	asURLItem               // one URL of a list
-	asPath                  // within a URL, before ? and #
-	asQuery                 // within a URL, after ? or #
-	asDropped               // nowhere
+	asPlain     escape = iota // nothing
+	asText                    // HTML text, RCDATA and quoted attribute values
+	asURL                     // a whole URL, or how one begins
+	asScheme                  // how a URL begins, with a colon after it: ${scheme}://...
+	asHead                    // how a URL begins, with text and a colon after it
+	asURLItem                 // one URL of a list
+	asPath                    // within a URL, before ? and #
+	asQuery                   // within a URL, after ? or #
+	asJSON                    // within a string of JSON
+	asComponent               // a part of a URL, not within HTML
+	asDropped                 // nowhere
 )
 
 // maxPasses bounds how often a source is looked at. Each pass drops what stands
@@ -527,9 +530,42 @@ func (e escape) write(b *strings.Builder, v string) {
 		writeURL(b, v, e)
 	case asPath:
 		writePercent(b, v, "/", false)
-	case asQuery:
+	case asQuery, asComponent:
 		writePercent(b, v, "", false)
+	case asJSON:
+		writeJSON(b, v)
 	}
+}
+
+// writeJSON escapes what a string of JSON can't hold (RFC 8259, section 7), and what
+// would end a script that the document stands in.
+func writeJSON(b *strings.Builder, v string) {
+	from := 0
+	for i, r := range v { // clean was here: no other control characters, and UTF-8
+		var escaped string
+		switch r {
+		case '"':
+			escaped = `\"`
+		case '\\':
+			escaped = `\\`
+		case '\n':
+			escaped = `\n`
+		case '\t':
+			escaped = `\t`
+		case '<':
+			escaped = `\u003c`
+		case '\u2028':
+			escaped = `\u2028`
+		case '\u2029':
+			escaped = `\u2029`
+		default:
+			continue
+		}
+		b.WriteString(v[from:i])
+		b.WriteString(escaped)
+		from = i + utf8.RuneLen(r)
+	}
+	b.WriteString(v[from:])
 }
 
 func writeText(b *strings.Builder, v string) {

@@ -1,4 +1,5 @@
-// Package template puts values into the subject and the bodies of a mail.
+// Package template puts values into the subject and the bodies of a mail, and into
+// requests that hand a mail over.
 //
 // The language is closed: ${name} is replaced once, everything else is text.
 // There are no conditions, loops, functions or includes, so that who may write a
@@ -8,6 +9,7 @@
 //	source -> Compile(Plain|HTML|Header) -> Template -> Execute(values) -> text
 //	             | HTML: where does each placeholder stand?
 //	             +-> text, attribute, URL: escaped for it; elsewhere: dropped
+//	source -> Compile(JSON|Component) -> the same for a request to an HTTP API
 //	HTML source -> PlainText -> source of the text alternative -> Compile(Plain)
 //	Source      -> Lint      -> what its author should know, none of it an error
 //	ParseLocale -> Lookup    -> the order in which templates are tried
@@ -37,6 +39,12 @@ const (
 	// Header is an unstructured header field, such as Subject (RFC 5322, section
 	// 3.6.5). The whole result is one line of at most 256 characters.
 	Header
+	// JSON is a document of JSON (RFC 8259): values are escaped for the string that their
+	// placeholder must stand in, which Compile does not look after.
+	JSON
+	// Component is a part of a URL between its delimiters (RFC 3986, section 2), or of a form:
+	// of values everything but unreserved characters is percent-encoded.
+	Component
 )
 
 // Code is the name of the one-time code. Its placeholder is written in any case,
@@ -91,6 +99,9 @@ func Compile(source string, in Context) *Template {
 		}
 	} else {
 		t.parts = scan(source)
+		for i := range t.parts {
+			t.parts[i].as = whole[in]
+		}
 	}
 	seen := make(map[string]bool, len(t.parts))
 	for _, p := range t.parts {
@@ -106,6 +117,9 @@ func Compile(source string, in Context) *Template {
 	}
 	return t
 }
+
+// whole are the escapes of contexts in which all places are alike.
+var whole = map[Context]escape{JSON: asJSON, Component: asComponent}
 
 // Names lists the placeholders in the order of first use, each once, as written;
 // every spelling of OTP as "otp".

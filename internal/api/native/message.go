@@ -225,7 +225,7 @@ func (e *edge) send(ctx context.Context, p sender.Principal, in sendRequest) (se
 			return sent{}, sender.Errorf(sender.Invalid, "template", "The template says everything but the recipient's address; leave from, replyTo, subject, text, html, headers, region and the recipient's name out.")
 		}
 		m, err := e.service.SendFilled(ctx, p, tenant, sender.Filling{
-			Application: u.Application, Type: u.Type, Locale: u.Locale, Variant: u.Variant, Values: u.Values, To: in.To.Address, IdempotencyKey: in.key, RequestHash: in.hash,
+			Application: u.Application, Type: u.Type, Locale: u.Locale, Variant: u.Variant, Values: u.Values, Code: u.Code, To: in.To.Address, IdempotencyKey: in.key, RequestHash: in.hash,
 		}, life)
 		return sent{m, ""}, err
 	}

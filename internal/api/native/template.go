@@ -58,10 +58,11 @@ func templateOf(t sender.Template) TemplateBody {
 // templateUse is a template in a message to be sent.
 type templateUse struct {
 	Application sender.ID         `json:"application,omitzero"`
-	Type        string            `json:"type"`
+	Type        string            `json:"type" doc:"Of the fixed types of PingOne there is a default content where the tenant has no template."`
 	Locale      string            `json:"locale,omitzero" doc:"en by default; where there is none in this locale, that of its language is taken, then the instance's last resort."`
 	Variant     string            `json:"variant,omitzero" doc:"Taken where there is one in a locale, and else the template without."`
 	Values      map[string]string `json:"values,omitzero" doc:"By the names of placeholders."`
+	Code        string            `json:"code,omitzero" maxLength:"100" doc:"What ${otp} stands for. Mail with one is never sent twice, and counts for its recipient, who gets so many codes a day."`
 }
 
 type templatePreview struct {

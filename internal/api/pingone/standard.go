@@ -101,6 +101,16 @@ func standardOf(name string) (standard, error) {
 	return standards[i], nil
 }
 
+// DefaultContents are those of the fixed templates, by their names: mail is made of one
+// where an environment has no content of its own.
+func DefaultContents() map[string]sender.Template {
+	all := make(map[string]sender.Template, len(standards))
+	for _, s := range standards {
+		all[s.name] = s.content("").Template
+	}
+	return all
+}
+
 // content is the default content, which can't be changed. Its id is made of the name.
 func (s standard) content(tenant sender.ID) content {
 	sum := sha256.Sum256([]byte("pingone content " + s.name))

@@ -1,6 +1,7 @@
 package pingone_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,8 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postseal/postseal/internal/api/apitest"
+	"github.com/postseal/postseal/internal/api/pingone"
 	"github.com/postseal/postseal/internal/auth"
 	"github.com/postseal/postseal/internal/sender"
+	"github.com/postseal/postseal/internal/template"
 )
 
 func (h *harness) contents(name string) string { return h.base + "/templates/" + name + "/contents" }
@@ -182,6 +185,61 @@ func TestDefaultContentIsThereAndStays(t *testing.T) {
 	h.call("POST", h.contents("strong_authentication"), text()).Want(201)
 	if r := h.call("GET", h.contents("strong_authentication"), "").Want(200); r.At("count") != 2.0 {
 		t.Errorf("contents: %s", r.Body)
+	}
+}
+
+// The vendor's choice at run time ends with the default content.
+func TestDefaultContentIsTheLastResort(t *testing.T) {
+	h := newHarness(t, func(s *sender.Settings) { s.LastResort = pingone.DefaultContents() })
+	send := func(f sender.Filling) (sender.Message, error) {
+		f.To = "reader@example.net"
+		return h.Service.SendFilled(t.Context(), apitest.Operator, h.tenant.ID, f, 0)
+	}
+	name := map[string]string{"user.name.given": "Zoë <b>"}
+	m, err := send(sender.Filling{Type: "strong_authentication", Locale: "de-AT", Variant: "spring", Values: name, Code: "481516"})
+	id := h.call("GET", h.contents("strong_authentication")+"?filter="+query(`default eq "true"`), "").Want(200).String("_embedded.contents.0.id")
+	if err != nil || string(m.Template) != id || m.Locale != "en" || !m.Once || m.From != h.Service.SystemSender().Address {
+		t.Errorf("it is %+v, %v; want one of the content %s", m, err, id)
+	}
+	for what, c := range map[string]struct {
+		filling sender.Filling
+		kind    sender.Kind
+		field   string
+	}{
+		"no value":                    {sender.Filling{Type: "general"}, sender.Required, "values"},
+		"no value for the credential": {sender.Filling{Type: "credential_issued", Values: name}, sender.Required, "values"},
+		"no code":                     {sender.Filling{Type: "device_pairing", Values: name}, sender.Required, "code"},
+		"a code among the values":     {sender.Filling{Type: "device_pairing", Values: map[string]string{"otp": "1"}}, sender.Invalid, "values"},
+		"a code of two lines":         {sender.Filling{Type: "device_pairing", Values: name, Code: "1\n2"}, sender.Invalid, "code"},
+		"a type of nobody":            {sender.Filling{Type: "other", Values: name}, sender.NotFound, "template"},
+		"another letter case":         {sender.Filling{Type: "General", Values: name}, sender.NotFound, "template"},
+		"an application's":            {sender.Filling{Type: "general", Application: sender.NewRandomID(), Values: name}, sender.NotFound, "template"},
+	} {
+		_, err := send(c.filling)
+		if e, ok := errors.AsType[*sender.Error](err); !ok || e.Kind != c.kind || e.Field != c.field {
+			t.Errorf("%s: %v, want %s on %s", what, err, c.kind, c.field)
+		}
+	}
+	if _, err := send(sender.Filling{Type: "general", Values: map[string]string{"user.name.given": ""}}); err != nil {
+		t.Errorf("a value that is empty is one: %v", err)
+	}
+	// One's own goes before it, in whatever locale of the choice, and may have gaps.
+	own := h.call("POST", h.contents("general"), text("locale", "en", "body", "${nothing}")).Want(201).String("id")
+	if m, err := send(sender.Filling{Type: "general", Locale: "fr"}); err != nil || string(m.Template) != own {
+		t.Errorf("it is of the content %s, %v; want one's own", m.Template, err)
+	}
+}
+
+func TestDefaultContentsAreInOrder(t *testing.T) {
+	all := pingone.DefaultContents()
+	if len(all) != 16 {
+		t.Errorf("%d default contents, want 16", len(all))
+	}
+	for name, c := range all {
+		code := strings.Contains(c.Body, "${otp}")
+		if ws := template.Lint(template.Source{Subject: c.Subject, Body: c.Body, HTML: c.HTML, Text: template.PlainText(c.Body), WantCode: code}); len(ws) > 0 {
+			t.Errorf("%s: %v", name, ws)
+		}
 	}
 }
 

@@ -29,6 +29,9 @@ func (p *Provider) MakeKeys(ctx context.Context, d sender.Domain) error {
 // Prepare signs (RFC 6376) with the key that the decision names; where the
 // background has not made it yet, now.
 func (p *Provider) Prepare(ctx context.Context, o sender.Outgoing) ([]byte, error) {
+	if o.Relay != nil && o.Relay.HTTP != nil {
+		return o.Body, nil // an API makes another message of it, and signs that
+	}
 	selector, sdid := serviceSelector, p.service
 	if o.Decision.Selector != "" {
 		selector, sdid = o.Decision.Selector, o.Decision.SDID

@@ -8,6 +8,7 @@
 //	Provision -> tokens -> Records (pure) -> owner, checker, zone file
 //	MakeKeys  -> store  -> service zone, Prepare
 //	Prepare   -> signed message -> Deliver -> mail.Relay of the region, or of the tenant
+//	                                      \-> the tenant's HTTP API
 package builtin
 
 import (
@@ -83,6 +84,7 @@ type Provider struct {
 	store   sender.Store
 	relays  map[string]*mail.Relay
 	own     relays
+	apis    *httpAPIs
 	log     *slog.Logger
 	verp    *mail.Verp
 	keys    keyring
@@ -114,6 +116,7 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 	p := &Provider{service: c.Service, names: c.Names, store: c.Store, relays: c.Relays, log: c.Log, verp: verp, maker: make(chan struct{}, 1)}
 	p.open, p.end = context.WithCancel(context.WithoutCancel(ctx))
 	p.own.cfg, p.own.helo = c.TenantRelays, c.Service.String()
+	p.apis = newHTTPAPIs(c.TenantRelays)
 	_, err = p.key(ctx, serviceSelector, sender.Key{Selector: serviceSelector})
 	return p, err
 }
@@ -123,6 +126,7 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 func (p *Provider) Close() {
 	p.end()
 	p.own.close()
+	p.apis.client.CloseIdleConnections()
 }
 
 // SystemSender is the built-in no-reply of the service domain.
@@ -174,8 +178,11 @@ func fieldName(f string) string {
 }
 
 // Deliver hands a signed message to the tenant's own server, where it has one, or to
-// the region's relay.
+// the region's relay. To a tenant's API goes what the message says, unsigned.
 func (p *Provider) Deliver(ctx context.Context, o sender.Outgoing, signed []byte) sender.Delivery {
+	if o.Relay != nil && o.Relay.HTTP != nil {
+		return p.apis.deliver(ctx, o)
+	}
 	relay := p.relays[o.Decision.Region]
 	if relay == nil {
 		relay = p.relays[""]

@@ -205,6 +205,7 @@ type Relay struct {
 	Author    string
 	ReplyTo   string
 	UpdatedAt int64
+	Http      []byte
 }
 
 type Secret struct {

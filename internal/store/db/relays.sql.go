@@ -22,11 +22,11 @@ func (q *Queries) DeleteRelay(ctx context.Context, tenantID string) (int64, erro
 }
 
 const putRelay = `-- name: PutRelay :exec
-INSERT INTO relays (tenant_id, host, port, username, password, author, reply_to, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO relays (tenant_id, host, port, username, password, author, reply_to, updated_at, http)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (tenant_id) DO UPDATE SET
     host = excluded.host, port = excluded.port, username = excluded.username, password = excluded.password,
-    author = excluded.author, reply_to = excluded.reply_to, updated_at = excluded.updated_at
+    author = excluded.author, reply_to = excluded.reply_to, updated_at = excluded.updated_at, http = excluded.http
 `
 
 type PutRelayParams struct {
@@ -38,6 +38,7 @@ type PutRelayParams struct {
 	Author    string
 	ReplyTo   string
 	UpdatedAt int64
+	Http      []byte
 }
 
 func (q *Queries) PutRelay(ctx context.Context, arg PutRelayParams) error {
@@ -50,12 +51,13 @@ func (q *Queries) PutRelay(ctx context.Context, arg PutRelayParams) error {
 		arg.Author,
 		arg.ReplyTo,
 		arg.UpdatedAt,
+		arg.Http,
 	)
 	return err
 }
 
 const relay = `-- name: Relay :one
-SELECT tenant_id, host, port, username, password, author, reply_to, updated_at FROM relays WHERE tenant_id = $1
+SELECT tenant_id, host, port, username, password, author, reply_to, updated_at, http FROM relays WHERE tenant_id = $1
 `
 
 func (q *Queries) Relay(ctx context.Context, tenantID string) (Relay, error) {
@@ -70,6 +72,7 @@ func (q *Queries) Relay(ctx context.Context, tenantID string) (Relay, error) {
 		&i.Author,
 		&i.ReplyTo,
 		&i.UpdatedAt,
+		&i.Http,
 	)
 	return i, err
 }

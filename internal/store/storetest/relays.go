@@ -20,7 +20,7 @@ var relayIntrusions = []intrusion{
 func newRelay(tenant sender.ID) sender.Relay {
 	return sender.Relay{
 		Tenant: tenant, Host: "SMTP.example.org", Port: 2525, Username: "postseal", Password: "hunter2",
-		From: &sender.Mailbox{Name: "Example", Address: "NoReply@example.org"}, ReplyTo: &sender.Mailbox{Address: "help@example.org"},
+		From: &sender.Correspondent{Name: new("Example"), Address: "NoReply@example.org"}, ReplyTo: &sender.Correspondent{Address: "help@example.org"},
 		UpdatedAt: start,
 	}
 }
@@ -50,6 +50,24 @@ func relays(w *world) {
 	a = sender.Relay{Tenant: w.a, Host: "2001:db8::1", Port: 465, UpdatedAt: start.Add(time.Second)}
 	put(a)
 	same("with as little as can be", a)
+	a = sender.Relay{
+		Tenant: w.a, Username: "postseal", Password: "hunter2", From: &sender.Correspondent{Name: new(""), Address: "a@example.org"}, UpdatedAt: start,
+		HTTP: &sender.HTTPProvider{
+			Name: "Ä", Method: "POST", URL: "https://api.example.org/?to=${to}", Headers: map[string]string{"X-Key": "k", "x-a": ""}, Body: new("${message}\x00"),
+		},
+	}
+	put(a)
+	same("an HTTP API, with a name that is empty", a)
+	a.HTTP = &sender.HTTPProvider{Bearer: true, Headers: map[string]string{}}
+	a.Username = ""
+	put(a)
+	same("with no headers, and an empty list of them", a)
+	a.HTTP.Headers = nil
+	put(a)
+	same("without a list of headers", a)
+	a = newRelay(w.a)
+	put(a)
+	same("and an SMTP server again", a)
 	w.do(func(tx sender.Tx) error { return tx.DeleteRelay(w.ctx, w.a) })
 	_, err = w.Relay(w.ctx, w.a)
 	w.kind("after", err, sender.NotFound)
