@@ -55,6 +55,7 @@ func New(c Config) http.Handler {
 	e.templates()
 	e.messages()
 	e.delivery()
+	e.webhooks()
 
 	mux.Handle("POST /v1/messages", api.Handle(e.dialect, readMessage, e.send, writeMessage))
 	e.documentSend()
