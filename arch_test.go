@@ -68,7 +68,7 @@ var house = map[string][]string{
 	"internal/api/sailpoint": {"internal/api", "internal/sender", "internal/otp", "internal/auth", "internal/dnscheck", "internal/template"},
 	"internal/console":       {"internal/api", "internal/sender", "internal/otp", "internal/auth", "internal/dnscheck", "internal/template"},
 	"internal/smtpd":         {"internal/sender", "internal/otp", "internal/auth", "internal/dnscheck", "internal/mail"},
-	"internal/webhook":       {"internal/sender", "internal/otp"},
+	"internal/webhook":       {"internal/sender", "internal/outbound"},
 
 	// Kits are servers and suites for tests; they see what they stand in for.
 	"internal/dnscheck/dnstest": {"internal/dnscheck", "internal/zone"},

@@ -21,7 +21,7 @@ type demoCmd struct{}
 
 // Help is shown by postseal demo --help.
 func (demoCmd) Help() string {
-	return `The journey: register a domain, publish its records, see it turn ACTIVE, register an address, prove it by the mailed code, send a DKIM-signed mail, pair a mailbox and sign a person in by one-time codes, register an address through SailPoint's API without a mail, use a MAIL FROM domain, lose the records, and see mail refused that was accepted before. Everything goes over the wire: the PingOne, PingID SDK, SailPoint and native APIs over HTTP, DNS packets, SMTP. Grace and intervals are shortened to seconds. Exits non-zero on any deviation.`
+	return `The journey: register a domain, be told by a webhook, publish its records, see it turn ACTIVE, register an address, prove it by the mailed code, send a DKIM-signed mail, pair a mailbox and sign a person in by one-time codes, register an address through SailPoint's API without a mail, use a MAIL FROM domain, lose the records, and see mail refused that was accepted before. Everything goes over the wire: the PingOne, PingID SDK, SailPoint and native APIs over HTTP, DNS packets, SMTP. Grace and intervals are shortened to seconds. Exits non-zero on any deviation.`
 }
 
 func (demoCmd) Run(s *streams) error {
@@ -62,6 +62,9 @@ type journey struct {
 
 	domainID string
 	records  []record // what was published
+
+	hooks      chan *http.Request
+	hookSecret string
 }
 
 const (
@@ -178,7 +181,7 @@ func (j *journey) mail(to, contains string) (raw string, err error) {
 type record struct{ name, rtype, value string }
 
 func (j *journey) run() error {
-	for _, part := range []func() error{j.login, j.domain, j.address, j.send, j.signIn, j.byDomain, j.mailFrom, j.lose} {
+	for _, part := range []func() error{j.login, j.webhook, j.domain, j.posted, j.address, j.send, j.signIn, j.byDomain, j.mailFrom, j.lose} {
 		if err := part(); err != nil {
 			return err
 		}

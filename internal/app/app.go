@@ -31,9 +31,11 @@ import (
 	"github.com/postseal/postseal/internal/jobs"
 	"github.com/postseal/postseal/internal/mail"
 	"github.com/postseal/postseal/internal/otp"
+	"github.com/postseal/postseal/internal/outbound"
 	"github.com/postseal/postseal/internal/provider/builtin"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
+	"github.com/postseal/postseal/internal/webhook"
 	"github.com/postseal/postseal/internal/zone"
 )
 
@@ -49,6 +51,7 @@ type App struct {
 	jobs      *jobs.Engine
 	relays    []*mail.Relay
 	builtin   *builtin.Provider
+	poster    *webhook.Poster
 	names     *zone.Server // nil: no name server of our own
 	handler   http.Handler
 	tls       *tls.Config
@@ -163,7 +166,12 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 		return a, err
 	}
 	settings.LastResort = pingone.DefaultContents()
-	if a.Service, err = sender.New(ctx, sender.Config{Store: a.store, Checker: checker, Canary: canary, Provider: provider, Settings: settings, Log: log}); err != nil {
+	if a.poster, err = c.Webhooks.poster(); err != nil {
+		return a, fmt.Errorf("webhooks: %w", err)
+	}
+	if a.Service, err = sender.New(ctx, sender.Config{
+		Store: a.store, Checker: checker, Canary: canary, Provider: provider, Poster: a.poster, Settings: settings, Log: log,
+	}); err != nil {
 		return a, err
 	}
 	if a.OTP, err = otp.New(ctx, otp.Config{Store: a.store.OTP(), Sender: a.Service, Settings: c.otpSettings(), Log: log}); err != nil {
@@ -217,20 +225,45 @@ func (a *App) provider(ctx context.Context, service dnscheck.Name) (*builtin.Pro
 
 func (c TenantRelaysConfig) open() (r builtin.TenantRelays, err error) {
 	r.PlainHTTP = c.PlainHTTP
-	if r.Allow, err = parsePrefixes(c.Allow); err != nil || c.CAFile == "" {
-		return r, err
+	if r.Allow, err = parsePrefixes(c.Allow); err == nil {
+		r.Roots, err = rootsWith(c.CAFile)
 	}
-	pem, err := os.ReadFile(c.CAFile)
+	return r, err
+}
+
+func (c WebhooksConfig) poster() (*webhook.Poster, error) {
+	allow, err := parsePrefixes(c.Allow)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	if r.Roots, err = x509.SystemCertPool(); err != nil {
-		return r, err
+	roots, err := rootsWith(c.CAFile)
+	if err != nil {
+		return nil, err
 	}
-	if !r.Roots.AppendCertsFromPEM(pem) {
-		return r, fmt.Errorf("%s holds no PEM certificate", c.CAFile)
+	guard := outbound.Guard{Allow: allow, Ports: webhook.Ports, Setting: "webhooks.allow"}
+	return webhook.New(webhook.Config{
+		Client:  guard.Client(outbound.ClientConfig{Roots: roots, Plain: c.Insecure, Timeout: c.Timeout}),
+		Formats: map[sender.WebhookFormat]webhook.Body{pingone.ActivityFormat: pingone.Activities},
+	}), nil
+}
+
+// rootsWith are the system's authorities and those of a file; nil without one.
+func rootsWith(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
 	}
-	return r, nil
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, err
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return roots, nil
 }
 
 func newRelay(r RelayConfig, service dnscheck.Name) (*mail.Relay, error) {
@@ -305,6 +338,7 @@ func (a *App) engine() (err error) {
 			{Name: "recheck", Every: a.cfg.Verify.Sweep, Run: a.recheck},
 			{Name: "leftovers", Every: time.Minute, Run: a.leftovers},
 			{Name: "forget-evidence", Every: time.Hour, Run: a.Service.ForgetEvidence},
+			{Name: "forget-deliveries", Every: time.Hour, Run: a.Service.ForgetDeliveries},
 			{Name: "forget-codes", Every: 10 * time.Minute, Run: a.OTP.Forget},
 		},
 	})
@@ -392,6 +426,7 @@ func (a *App) Run(ctx context.Context) error {
 		servers.Go(func() error { return a.names.Serve(ctx, a.listeners.Packet, a.listeners.DNS) })
 	}
 	servers.Go(func() error { return a.Service.RunDispatcher(ctx) })
+	servers.Go(func() error { return a.Service.RunWebhooks(ctx) })
 	servers.Go(func() error { return a.jobs.Run(ctx) })
 	// What lives is small (some MiB) and what dies is plenty: at Go's default the
 	// collector would run many times a second for a few MiB of memory saved.
@@ -442,6 +477,9 @@ func (a *App) close() {
 	}
 	if a.builtin != nil {
 		a.builtin.Close()
+	}
+	if a.poster != nil {
+		a.poster.Close()
 	}
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {

@@ -53,6 +53,7 @@ type Config struct {
 	Domains  DomainsConfig  `koanf:"domains"`
 	Code     CodeConfig     `koanf:"code"`
 	Send     SendConfig     `koanf:"send"`
+	Webhooks WebhooksConfig `koanf:"webhooks"`
 	OTP      OTPConfig      `koanf:"otp"`
 	Template TemplateConfig `koanf:"templates"`
 	PingID   PingIDConfig   `koanf:"pingid"`
@@ -190,6 +191,20 @@ type TenantRelaysConfig struct {
 	PlainHTTP bool     `koanf:"plain_http"` // http:// of an API, too
 }
 
+// WebhooksConfig is about the URLs that tenants have their events posted to.
+type WebhooksConfig struct {
+	PerTenant  int           `koanf:"per_tenant"` // that a tenant can have; 0: none
+	Workers    int           `koanf:"workers"`    // webhooks served at a time
+	Timeout    time.Duration `koanf:"timeout"`    // of one attempt
+	Life       time.Duration `koanf:"life"`       // an event that was not taken in this time is given up
+	FirstRetry time.Duration `koanf:"first_retry"`
+	LastRetry  time.Duration `koanf:"last_retry"`
+	DisableIn  time.Duration `koanf:"disable_in"` // a webhook that took nothing in this time is disabled
+	Allow      []string      `koanf:"allow"`      // addresses or prefixes that are not public and may be connected to all the same
+	CAFile     string        `koanf:"ca_file"`    // PEM of authorities that are trusted beside the system's
+	Insecure   bool          `koanf:"insecure"`   // URLs may be http; for development
+}
+
 // RelayConfig is an SMTP server that takes mail from us.
 type RelayConfig struct {
 	Address      string `koanf:"address"` // HOST:PORT
@@ -274,6 +289,10 @@ func DefaultConfig() Config {
 			Workers: s.Send.Workers, Life: s.Send.Life, FirstRetry: s.Send.FirstRetry, LastRetry: s.Send.LastRetry,
 			Lease: s.Send.Lease, QueueLimit: s.Send.QueueLimit,
 			TenantRelays: TenantRelaysConfig{Enabled: s.Send.OwnRelays, Workers: s.Send.RelayWorkers, PlainHTTP: s.Send.PlainHTTP},
+		},
+		Webhooks: WebhooksConfig{
+			PerTenant: s.Webhooks.PerTenant, Workers: s.Webhooks.Workers, Timeout: s.Webhooks.Timeout, Life: s.Webhooks.Life,
+			FirstRetry: s.Webhooks.FirstRetry, LastRetry: s.Webhooks.LastRetry, DisableIn: s.Webhooks.DisableIn,
 		},
 		OTP: OTPConfig{
 			SessionLife: o.SessionLife, Tries: o.Tries, WrongPerDay: o.WrongPerDay, PerUser: o.PerUser, PerRecipient: s.Code.OTPPerRecipient, Keep: o.Keep,
@@ -468,6 +487,12 @@ func (c Config) problems() []error {
 	if _, err := parsePrefixes(c.Send.TenantRelays.Allow); err != nil {
 		add("send.tenant_relays.allow: %w", err)
 	}
+	if _, err := parsePrefixes(c.Webhooks.Allow); err != nil {
+		add("webhooks.allow: %w", err)
+	}
+	if n := c.Webhooks.PerTenant; n < 0 {
+		add("webhooks.per_tenant is %d: it must be at least 0, which is none", n)
+	}
 	if err := c.Names.Validate(); err != nil {
 		add("%w", err)
 	}
@@ -477,6 +502,8 @@ func (c Config) problems() []error {
 		"verify.sweep": c.Verify.Sweep, "domains.claim_cooldown": c.Domains.ClaimCooldown, "domains.claim_quiet": c.Domains.ClaimQuiet, "code.life": c.Code.Life, "send.life": c.Send.Life, "send.first_retry": c.Send.FirstRetry,
 		"send.last_retry": c.Send.LastRetry, "send.lease": c.Send.Lease, "dns.timeout": c.DNS.Timeout, "token_ttl": c.TokenTTL,
 		"otp.session_life": c.OTP.SessionLife, "otp.keep": c.OTP.Keep, "sailpoint.token_ttl": c.SailPoint.TokenTTL,
+		"webhooks.timeout": c.Webhooks.Timeout, "webhooks.life": c.Webhooks.Life, "webhooks.first_retry": c.Webhooks.FirstRetry,
+		"webhooks.last_retry": c.Webhooks.LastRetry, "webhooks.disable_in": c.Webhooks.DisableIn,
 	} {
 		if d <= 0 {
 			add("%s is %s: it must be longer than nothing", key, d)
@@ -484,6 +511,9 @@ func (c Config) problems() []error {
 	}
 	if c.Verify.Sweep > 0 && c.Verify.Sweep < time.Second {
 		add("verify.sweep is %s: one second is the least", c.Verify.Sweep)
+	}
+	if t := c.Webhooks.Timeout; t > 20*time.Second { // an attempt must end before its lease
+		add("webhooks.timeout is %s: twenty seconds are the most", t)
 	}
 	if _, err := c.canaries(); err != nil {
 		add("verify.canary: %w", err)
@@ -495,8 +525,8 @@ func (c Config) problems() []error {
 		"verify.mass_least":  c.Verify.MassLeast,
 		"verify.loss_checks": c.Verify.LossChecks, "verify.quorum": c.Verify.Quorum, "code.tries": c.Code.Tries,
 		"code.resend_per_day": c.Code.ResendPerDay, "code.per_recipient": c.Code.PerRecipient, "send.workers": c.Send.Workers, "send.queue_limit": c.Send.QueueLimit,
-		"send.tenant_relays.workers": c.Send.TenantRelays.Workers,
-		"otp.tries":                  c.OTP.Tries, "otp.wrong_per_day": c.OTP.WrongPerDay, "otp.per_user": c.OTP.PerUser, "otp.per_recipient": c.OTP.PerRecipient,
+		"send.tenant_relays.workers": c.Send.TenantRelays.Workers, "webhooks.workers": c.Webhooks.Workers,
+		"otp.tries": c.OTP.Tries, "otp.wrong_per_day": c.OTP.WrongPerDay, "otp.per_user": c.OTP.PerUser, "otp.per_recipient": c.OTP.PerRecipient,
 	} {
 		if n < 1 {
 			add("%s is %d: it must be at least 1", key, n)
@@ -571,6 +601,9 @@ func (c Config) settings() sender.Settings {
 	s.Send.Lease, s.Send.QueueLimit = c.Send.Lease, c.Send.QueueLimit
 	s.Send.OwnRelays, s.Send.RelayWorkers, s.Send.PlainHTTP = c.Send.TenantRelays.Enabled, c.Send.TenantRelays.Workers, c.Send.TenantRelays.PlainHTTP
 	s.Code.OTPPerRecipient = c.OTP.PerRecipient
+	w := &s.Webhooks
+	w.PerTenant, w.Insecure, w.Workers, w.Timeout, w.Life = c.Webhooks.PerTenant, c.Webhooks.Insecure, c.Webhooks.Workers, c.Webhooks.Timeout, c.Webhooks.Life
+	w.FirstRetry, w.LastRetry, w.DisableIn = c.Webhooks.FirstRetry, c.Webhooks.LastRetry, c.Webhooks.DisableIn
 	s.BuiltinSenders, _ = c.builtinSenders() // checked by problems
 	s.LastLocale, _ = template.ParseLocale(c.Template.LastLocale)
 	return s

@@ -129,7 +129,7 @@ func StartDev(ctx context.Context, c DevConfig) (d *Dev, err error) {
 	if d.inboxAt, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return d, err
 	}
-	cfg.Send.TenantRelays.CAFile = ca.file
+	cfg.Send.TenantRelays.CAFile, cfg.Webhooks.CAFile = ca.file, ca.file
 	cfg.Send.Relay = RelayConfig{Address: d.inboxAt.Addr().String(), TLS: string(mail.NoTLS)}
 	if c.PingOneProxy != "" {
 		if d.proxyAt, err = net.Listen("tcp", c.PingOneProxy); err != nil {
@@ -202,6 +202,7 @@ func (d *Dev) config(c DevConfig) (Config, error) {
 		Nameservers: []Nameserver{{Host: "ns1." + devService, Addresses: []string{"127.0.0.1"}}},
 	}
 	cfg.Send.TenantRelays.Allow, cfg.Send.TenantRelays.PlainHTTP = []string{"127.0.0.0/8", "::1"}, true
+	cfg.Webhooks.Allow, cfg.Webhooks.Insecure = cfg.Send.TenantRelays.Allow, true
 	cfg.Verify.Quorum = 1
 	cfg.DNS.RateLimit = 0
 	cfg.DNS.Mode = string(dnscheck.ModeResolver) // our own server stands for the whole DNS
@@ -221,6 +222,7 @@ func fastClock(s sender.Settings) sender.Settings {
 	}
 	s.Code.ResendAfter = time.Second
 	s.Send.FirstRetry, s.Send.LastRetry, s.Send.Tick = 200*time.Millisecond, time.Second, 500*time.Millisecond
+	s.Webhooks.FirstRetry, s.Webhooks.LastRetry, s.Webhooks.Tick = 200*time.Millisecond, time.Second, 200*time.Millisecond
 	return s
 }
 

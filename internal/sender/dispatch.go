@@ -320,7 +320,7 @@ func (d *dispatcher) send(ctx context.Context, m Message, lease string) outcome 
 	default:
 		if o.Relay != nil {
 			var cancel context.CancelFunc
-			sending, cancel = ownTime(ctx)
+			sending, cancel = lingering(ctx, ownPatience, ownGrace)
 			defer cancel()
 		}
 		attempt.Delivery = d.provider.Deliver(sending, o, signed)
@@ -342,13 +342,14 @@ const (
 	ownGrace    = 10 * time.Second // for such an attempt in a process that is told to end
 )
 
-// ownTime bounds an attempt at a server that its tenant chose: one that says a word a
-// minute would hold a worker, and the end of the process, for as long as it likes.
-func ownTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownPatience)
+// lingering bounds an attempt at a server that its tenant chose: one that says a word a
+// minute would hold a worker, and the end of the process, for as long as it likes. The
+// attempt goes on for the time of grace after the end of ctx.
+func lingering(ctx context.Context, patience, grace time.Duration) (context.Context, context.CancelFunc) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	stop := context.AfterFunc(ctx, func() {
 		select {
-		case <-time.After(ownGrace):
+		case <-time.After(grace):
 			cancel()
 		case <-limited.Done():
 		}
@@ -443,10 +444,10 @@ func (d *dispatcher) finish(ctx context.Context, m Message, lease string, state 
 
 // update is an Update that the end of ctx does not interrupt, and that does not
 // wait for ever either.
-func (d *dispatcher) update(ctx context.Context, do func(context.Context, Tx) error) error {
+func (s *Service) update(ctx context.Context, do func(context.Context, Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWait)
 	defer cancel()
-	return d.store.Update(ctx, func(tx Tx) error { return do(ctx, tx) })
+	return s.store.Update(ctx, func(tx Tx) error { return do(ctx, tx) })
 }
 
 const (

@@ -22,6 +22,7 @@ import (
 	"github.com/postseal/postseal/internal/provider/builtin"
 	"github.com/postseal/postseal/internal/sender"
 	"github.com/postseal/postseal/internal/store"
+	"github.com/postseal/postseal/internal/webhook"
 )
 
 func TestMain(m *testing.M) {
@@ -37,6 +38,7 @@ type harness struct {
 	dns    *dnstest.Server
 	checks *lagging
 	way    *way
+	hooks  *receivers
 	store  *faulty
 	config sender.Config
 	logged func() string      // warnings and worse, so far
@@ -123,10 +125,12 @@ func assemble(t *testing.T, checker *dnscheck.Checker, canaryZone string, change
 	settings.Geographies = map[string][]string{"na": {"r1", "r2"}}
 	settings.Send.Tick, settings.Send.Lease = time.Hour, time.Hour // months have many idle hours
 	settings.Verify.UnknownEvery = 2 * time.Hour
+	settings.Webhooks.Tick = 10 * time.Minute
+	h.hooks = newReceivers(t)
 	for _, c := range change {
 		c(&settings)
 	}
-	h.config = sender.Config{Store: h.store, Checker: h.checks, Canary: canary, Provider: h.way, Settings: settings, Log: log}
+	h.config = sender.Config{Store: h.store, Checker: h.checks, Canary: canary, Provider: h.way, Poster: webhook.New(webhook.Config{Client: h.hooks.client()}), Settings: settings, Log: log}
 	h.Service = h.node()
 	h.stop = h.dispatch(h.Service)
 	t.Cleanup(func() {
@@ -312,6 +316,13 @@ func (t *faultyTx) LockMassGuard(ctx context.Context) (sender.MassGuard, error) 
 		return sender.MassGuard{}, err
 	}
 	return t.Tx.LockMassGuard(ctx)
+}
+
+func (t *faultyTx) UpdateWebhookDelivery(ctx context.Context, d sender.WebhookDelivery) error {
+	if err := t.f.ask("UpdateWebhookDelivery"); err != nil {
+		return err
+	}
+	return t.Tx.UpdateWebhookDelivery(ctx, d)
 }
 
 func (t *faultyTx) RenewLeases(ctx context.Context, owner string, until time.Time) error {

@@ -67,11 +67,14 @@ const (
 	maxFilledURL      = 16 << 10 // more is refused by servers, each at another length
 )
 
-// ownHeaders are about the connection, the credential and the framing: not the tenant's.
-var ownHeaders = []string{
-	"authorization", "connection", "content-encoding", "content-length", "expect", "host", "idempotency-key", "keep-alive", "proxy-authorization",
-	"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+// framing are the header fields of the connection and of the message's frame (RFC 9110,
+// section 7.6.1): whoever posts sets them, never a tenant.
+var framing = []string{
+	"connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 }
+
+// providerHeaders are those that a request to an API has by itself.
+var providerHeaders = append([]string{"authorization", "idempotency-key", "proxy-authorization"}, framing...)
 
 // webPorts are those below firstFreePort that are of HTTP.
 var webPorts = []int{80, 443}
@@ -244,7 +247,7 @@ func (h *HTTPProvider) checkHeaders() (used []string, err error) {
 		switch {
 		case name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '-' && r != '_' && !isAlnum(r) }):
 			return nil, Errorf(Invalid, "headers", "%s is not the name of a header: letters, digits, hyphens and underscores.", quote(name))
-		case slices.Contains(ownHeaders, lower):
+		case slices.Contains(providerHeaders, lower):
 			return nil, Errorf(Invalid, "headers", "The header %s is set here; credentials belong into the authentication.", name)
 		case seen[lower]:
 			return nil, Errorf(Invalid, "headers", "The header %s is there twice.", name)

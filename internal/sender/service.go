@@ -19,6 +19,7 @@ type Service struct {
 	checker  Checker
 	canary   Canary // may be nil
 	provider Provider
+	poster   Poster // may be nil
 	settings Settings
 	log      *slog.Logger
 
@@ -40,12 +41,13 @@ type Service struct {
 	depth       atomic.Int64             // messages waiting, as far as this process knows
 }
 
-// Config is what a Service is made of; every port but Canary must be set.
+// Config is what a Service is made of; every port but Canary and Poster must be set.
 type Config struct {
 	Store    Store
 	Checker  Checker
 	Canary   Canary // nil: every absence is believed
 	Provider Provider
+	Poster   Poster // nil: there are no webhooks
 	Settings Settings
 	Log      *slog.Logger
 }
@@ -60,7 +62,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		store: c.Store, checker: c.Checker, canary: c.Canary, provider: c.Provider, settings: c.Settings, log: c.Log,
+		store: c.Store, checker: c.Checker, canary: c.Canary, provider: c.Provider, poster: c.Poster, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		looks:     make(map[lookKey]*look),

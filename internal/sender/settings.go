@@ -28,10 +28,11 @@ type Settings struct {
 	// no template of its own of that type. Their ids and UpdatedAt name their texts.
 	LastResort map[string]Template
 
-	Verify Verify
-	Claims Claims
-	Code   Code
-	Send   Send
+	Verify   Verify
+	Claims   Claims
+	Code     Code
+	Send     Send
+	Webhooks Webhooks
 }
 
 // Verify are the settings of proof.
@@ -106,6 +107,10 @@ func DefaultSettings() Settings {
 		Send: Send{
 			Life: 24 * time.Hour, FirstRetry: 5 * time.Second, LastRetry: 15 * time.Minute, Lease: 40 * time.Second, Workers: 16, OwnRelays: true, RelayWorkers: 4,
 			QueueLimit: 1_000_000, Tick: 2 * time.Second,
+		},
+		Webhooks: Webhooks{
+			PerTenant: 50, Workers: 128, Timeout: 15 * time.Second, FirstRetry: 5 * time.Second, LastRetry: 6 * time.Hour, Life: 72 * time.Hour,
+			DisableIn: 5 * 24 * time.Hour, Tick: time.Second,
 		},
 	}
 }

@@ -85,6 +85,16 @@ type Reader interface {
 	Attempts(ctx context.Context, tenant, message ID) ([]Attempt, error)
 
 	Events(ctx context.Context, tenant ID, page Page) ([]Event, error)
+	Event(ctx context.Context, tenant, id ID) (Event, error)
+
+	// Webhook and Webhooks return Secrets and Headers opened.
+	Webhook(ctx context.Context, tenant, id ID) (Webhook, error)
+	Webhooks(ctx context.Context, tenant ID, page Page) ([]Webhook, error)
+	// WebhookDeliveries lists those of a webhook, unlike other lists the newest event
+	// first: After means before in time.
+	WebhookDeliveries(ctx context.Context, tenant, webhook ID, page Page) ([]WebhookDelivery, error)
+	// DueWebhookDeliveries lists at most so many that are due, the longest due first.
+	DueWebhookDeliveries(ctx context.Context, tenant, webhook ID, now time.Time, limit int) ([]WebhookDelivery, error)
 
 	// Setting returns a small document that an edge keeps for a tenant; NotFound
 	// where there is none.
@@ -216,7 +226,34 @@ type Tx interface {
 	// is in doubt.
 	ReleaseMessages(ctx context.Context, now time.Time, all bool) ([]Message, error)
 
+	// InsertEvent also queues a delivery for every enabled webhook of the tenant that
+	// wants the type. No webhook, whatever becomes of it meanwhile, makes it fail.
 	InsertEvent(ctx context.Context, e Event) error
+
+	InsertWebhook(ctx context.Context, w Webhook) error
+	// UpdateWebhook writes all but Troubled and FailingSince, which MarkWebhook writes.
+	UpdateWebhook(ctx context.Context, w Webhook) error
+	MarkWebhook(ctx context.Context, tenant, id ID, troubled bool, failingSince time.Time) error
+	// DeleteWebhook takes its deliveries along.
+	DeleteWebhook(ctx context.Context, tenant, id ID) error
+	// LeaseWebhook gives a webhook to an owner until then, and reports false where
+	// another one has it, or it is gone; ReleaseWebhook ends that, ReleaseWebhooks all
+	// leases there are.
+	LeaseWebhook(ctx context.Context, tenant, id ID, owner string, now, until time.Time) (bool, error)
+	ReleaseWebhook(ctx context.Context, tenant, id ID, owner string) error
+	ReleaseWebhooks(ctx context.Context) error
+	// PutWebhookDelivery queues an event for a webhook, from the start where it was
+	// queued before.
+	PutWebhookDelivery(ctx context.Context, tenant, webhook, event ID, due time.Time) error
+	// UpdateWebhookDelivery writes what an attempt made of a pending delivery that has
+	// one less; Conflict otherwise.
+	UpdateWebhookDelivery(ctx context.Context, d WebhookDelivery) error
+	// PutOffWebhookDeliveries makes all pending ones of a webhook due then, or never
+	// where due is zero.
+	PutOffWebhookDeliveries(ctx context.Context, tenant, webhook ID, due time.Time) error
+	// ForgetWebhookDeliveries removes up to limit deliveries that were done before that
+	// time, or whose webhook is gone, and returns how many.
+	ForgetWebhookDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// InsertKey keeps what is there: a second key for a selector is ignored.
 	InsertKey(ctx context.Context, k Key) error
@@ -243,6 +280,13 @@ type Store interface {
 	QueueDepth(ctx context.Context, most int) (int, error)
 	// NextDue returns when the next queued message is due; zero time: none.
 	NextDue(ctx context.Context) (time.Time, error)
+
+	// DueWebhooks lists enabled webhooks, of any tenant, that are as troubled, that nobody
+	// has leased, and that something is due for: at most so many, in the order of their
+	// keys, from after that one.
+	DueWebhooks(ctx context.Context, troubled bool, now time.Time, after WebhookKey, limit int) ([]WebhookKey, error)
+	// NextWebhookDelivery returns when the first pending delivery is due; zero time: none.
+	NextWebhookDelivery(ctx context.Context) (time.Time, error)
 
 	// Exclusive reports whether no other process can be using this store.
 	Exclusive() bool

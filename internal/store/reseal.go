@@ -27,6 +27,7 @@ var sealedColumns = []sealed{
 		return relayPlace(sender.Relay{Tenant: sender.ID(c[0]), Host: c[1], Username: c[2]})
 	}},
 	{"relays", "http", []string{"tenant_id"}, nil, func(c []string) place { return httpPlace(sender.ID(c[0])) }},
+	{"webhooks", "secrets", []string{"tenant_id", "id"}, nil, func(c []string) place { return hookPlace(c[0], c[1]) }},
 	{"bodies", "body", []string{"tenant_id", "message_id"}, nil, func(c []string) place { return bodyPlace(c[0], c[1]) }},
 }
 

@@ -83,7 +83,7 @@ func TestConformanceOnPostgreSQL(t *testing.T) {
 	s := open(t, config(t, storetest.Postgres(t)))
 	storetest.Run(t, func(t testing.TB) storetest.Store { // emptying is faster than making a database
 		_, err := s.Pool().Exec(t.Context(), `
-			DELETE FROM last_checks; DELETE FROM domains; DELETE FROM addresses; DELETE FROM credentials; DELETE FROM recipients;
+			DELETE FROM webhook_deliveries; DELETE FROM last_checks; DELETE FROM domains; DELETE FROM addresses; DELETE FROM credentials; DELETE FROM recipients;
 			DELETE FROM bodies; DELETE FROM attempts; DELETE FROM messages; DELETE FROM events; DELETE FROM signing_keys;
 			DELETE FROM secrets; DELETE FROM settings; DELETE FROM templates; DELETE FROM applications; DELETE FROM users; DELETE FROM tenants; DELETE FROM organizations WHERE name <> 'default';
 			UPDATE mass_guard SET frozen_at = 0, released_at = 0, released_by = '', reason = ''`, pgx.QueryExecModeSimpleProtocol)

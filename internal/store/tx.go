@@ -100,7 +100,7 @@ func (t *tx) Belongings(ctx context.Context, tenant sender.ID) (sender.Belonging
 }
 
 func (t *tx) DeleteTenant(ctx context.Context, tenant sender.ID) error {
-	for _, remove := range []func(context.Context, string) error{t.q.DeleteTenantSettings, t.q.DeleteTenantCredentials} {
+	for _, remove := range []func(context.Context, string) error{t.q.DeleteTenantSettings, t.q.DeleteTenantCredentials, t.q.DeleteTenantDeliveries} {
 		if err := remove(ctx, string(tenant)); err != nil {
 			return broken("delete what a tenant has", err)
 		}
@@ -335,10 +335,14 @@ func (t *tx) InsertEvent(ctx context.Context, e sender.Event) error {
 	if err != nil {
 		return err
 	}
-	return broken("insert the event", t.q.InsertEvent(ctx, db.InsertEventParams{
+	err = t.q.InsertEvent(ctx, db.InsertEventParams{
 		TenantID: string(e.Tenant), ID: string(e.ID), At: micros(e.At), ActorID: string(e.Actor), Type: string(e.Type),
 		ObjectID: string(e.Object), Data: data,
-	}))
+	})
+	if err != nil {
+		return broken("insert the event", err)
+	}
+	return t.queueEvent(ctx, e)
 }
 
 func (t *tx) InsertKey(ctx context.Context, k sender.Key) error {

@@ -41,6 +41,7 @@ type Kit struct {
 	Auth    *auth.Auth
 	Log     *slog.Logger
 	Mail    *Outbox
+	Hooks   *Hooks
 	log     *buffer
 }
 
@@ -48,7 +49,7 @@ type Kit struct {
 // Every read of a status asks the DNS.
 func New(t testing.TB, tune ...func(*sender.Settings)) *Kit {
 	t.Helper()
-	k := &Kit{T: t, DNS: dnstest.Serve(t, ""), Mail: &Outbox{}, log: &buffer{}}
+	k := &Kit{T: t, DNS: dnstest.Serve(t, ""), Mail: &Outbox{}, Hooks: &Hooks{}, log: &buffer{}}
 	k.Log = slog.New(slog.NewTextHandler(k.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ring, err := store.LoadKeyring(store.GenerateKey())
 	k.must(err)
@@ -64,7 +65,7 @@ func New(t testing.TB, tune ...func(*sender.Settings)) *Kit {
 	for _, change := range tune {
 		change(&settings)
 	}
-	k.Service, err = sender.New(t.Context(), sender.Config{Store: k.Store, Checker: checker, Provider: &provider{outbox: k.Mail}, Settings: settings, Log: k.Log})
+	k.Service, err = sender.New(t.Context(), sender.Config{Store: k.Store, Checker: checker, Provider: &provider{outbox: k.Mail}, Poster: k.Hooks, Settings: settings, Log: k.Log})
 	k.must(err)
 	k.OTP = k.NewOTP(otp.DefaultSettings())
 	key, err := k.Store.Secret(t.Context(), "access-token", 32)

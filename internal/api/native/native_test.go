@@ -446,6 +446,8 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 		"/v1/messages": "post get", "/v1/messages/{message}": "get", "/v1/explain": "get",
 		"/v1/tenants/{tenant}/delivery-settings": "get put delete", "/v1/tenants/{tenant}/delivery-settings/test": "post",
 		"/v1/mass-guard": "get", "/v1/mass-guard/release": "post",
+		"/v1/tenants/{tenant}/webhooks": "get post", "/v1/tenants/{tenant}/webhooks/{webhook}": "get put delete", "/v1/tenants/{tenant}/webhooks/{webhook}/rotate": "post",
+		"/v1/tenants/{tenant}/webhooks/{webhook}/test": "post", "/v1/tenants/{tenant}/webhooks/{webhook}/deliveries": "get", "/v1/tenants/{tenant}/webhooks/{webhook}/replay": "post",
 	} {
 		item, _ := paths[path].(map[string]any)
 		for method := range strings.FieldsSeq(methods) {
@@ -454,7 +456,7 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	if len(paths) != 25 {
+	if len(paths) != 31 {
 		t.Errorf("%d paths are documented", len(paths))
 	}
 }

@@ -56,6 +56,7 @@ func New(c Config) http.Handler {
 	e.messages()
 	e.delivery()
 	e.massGuard()
+	e.webhooks()
 
 	mux.Handle("POST /v1/messages", api.Handle(e.dialect, readMessage, e.send, writeMessage))
 	e.documentSend()

@@ -3,8 +3,7 @@ package pingone
 import "github.com/postseal/postseal/internal/sender"
 
 // EventNames are the dialect's names for what the audit log tells, as its webhook
-// subscriptions take them. There are no subscriptions here: the table is for whoever
-// reads the log with their words. What has no row has no name of theirs.
+// subscriptions take them. What has no row has no name of theirs.
 var EventNames = map[sender.EventType]string{
 	sender.EventTenantCreated:    "ENVIRONMENT.CREATED",
 	sender.EventTenantChanged:    "ENVIRONMENT.UPDATED",

@@ -92,6 +92,14 @@ func New(c Config) http.Handler {
 	m.Handle("PUT "+content, api.Handle(d, newText(true), e.replaceContent, e.writeContent(http.StatusOK)))
 	m.Handle("DELETE "+content, api.Handle(d, textsRef(true), e.deleteContent, noContent))
 
+	const subscriptions = env + "/subscriptions"
+	const subscription = subscriptions + "/{subscription}"
+	m.Handle("POST "+subscriptions, api.Handle(d, newSubscription, e.createSubscription, e.writeSubscription(http.StatusCreated)))
+	m.Handle("GET "+subscriptions, api.Handle(d, list(false), e.subscriptions, e.writeSubscriptions))
+	m.Handle("GET "+subscription, api.Handle(d, subscriptionRef, e.subscription, e.writeSubscription(http.StatusOK)))
+	m.Handle("PUT "+subscription, api.Handle(d, changedSubscription, e.updateSubscription, e.writeSubscription(http.StatusOK)))
+	m.Handle("DELETE "+subscription, api.Handle(d, subscriptionRef, e.deleteSubscription, noContent))
+
 	const settings = env + "/notificationsSettings"
 	m.Handle("GET "+settings, api.Handle(d, ref(false, false), e.settings, e.writeSettings))
 	m.Handle("PUT "+settings, api.Handle(d, newSettings, e.setSettings, e.writeSettings))

@@ -9,6 +9,25 @@ import (
 	"context"
 )
 
+const event = `-- name: Event :one
+SELECT tenant_id, id, at, actor_id, type, object_id, data FROM events WHERE tenant_id = $1 AND id = $2
+`
+
+func (q *Queries) Event(ctx context.Context, tenantID string, iD string) (Event, error) {
+	row := q.db.QueryRow(ctx, event, tenantID, iD)
+	var i Event
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.At,
+		&i.ActorID,
+		&i.Type,
+		&i.ObjectID,
+		&i.Data,
+	)
+	return i, err
+}
+
 const events = `-- name: Events :many
 SELECT tenant_id, id, at, actor_id, type, object_id, data FROM events WHERE tenant_id = $1 AND id > $2
 ORDER BY id LIMIT CAST($3 AS BIGINT)

@@ -298,3 +298,37 @@ type User struct {
 	CreatedAt   int64
 	UpdatedAt   int64
 }
+
+type Webhook struct {
+	TenantID     string
+	ID           string
+	Url          string
+	Description  string
+	Types        string
+	Format       string
+	Enabled      bool
+	DisabledBy   string
+	DisabledAt   int64
+	Secrets      []byte
+	Document     string
+	Troubled     bool
+	FailingSince int64
+	LeaseOwner   string
+	LeaseUntil   int64
+	CreatedAt    int64
+	UpdatedAt    int64
+}
+
+type WebhookDelivery struct {
+	TenantID  string
+	WebhookID string
+	EventID   string
+	State     string
+	Attempts  int64
+	Status    int64
+	Error     string
+	DueAt     int64
+	ExpiresAt int64
+	TriedAt   int64
+	DoneAt    int64
+}

@@ -2,6 +2,9 @@
 SELECT * FROM events WHERE tenant_id = @tenant_id AND id > @after
 ORDER BY id LIMIT CAST(@most AS BIGINT);
 
+-- name: Event :one
+SELECT * FROM events WHERE tenant_id = @tenant_id AND id = @id;
+
 -- name: InsertEvent :exec
 INSERT INTO events (tenant_id, id, at, actor_id, type, object_id, data)
 VALUES (@tenant_id, @id, @at, @actor_id, @type, @object_id, @data);

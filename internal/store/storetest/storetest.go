@@ -68,6 +68,10 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 		{"SettingsAreKeptReplacedAndRemoved", settings},
 		{"RelayIsKeptReplacedAndRemoved", relays},
 		{"ClaimPassesOverTenants", passOver},
+		{"WebhooksAreKeptChangedAndDeleted", webhooks},
+		{"EventIsQueuedForTheWebhooksThatWantIt", hookDeliveries},
+		{"WebhookIsLeasedByOneAtATime", hookLeases},
+		{"DoneDeliveriesAreForgotten", forgetDeliveries},
 
 		{"MessagesAreKeptWithoutBody", messages},
 		{"IdempotencyKeyIsUsedOnce", idempotency},

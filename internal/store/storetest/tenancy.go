@@ -28,6 +28,7 @@ type victim struct {
 	entry      sender.TimelineEntry
 	tombstone  sender.Tombstone
 	template   sender.Template
+	webhook    sender.Webhook // leased by "n1"
 
 	application    otp.Application
 	user           otp.User
@@ -327,11 +328,12 @@ var tenantless = map[string]string{
 	"MassGuard": "of the instance", "CountAbsent": "for all tenants", "AbsentDomains": "operators only", "CountHolding": "for all tenants",
 	"LockMassGuard": "of the instance", "PutMassGuard": "of the instance",
 	"InsertHold": "names are held in the instance", "UpdateHold": "by version", "DeleteHold": "by version",
+	"ReleaseWebhooks": "for all tenants", "ForgetWebhookDeliveries": "for all tenants",
 }
 
 func everyMethodIsListed(w *world) {
 	listed := map[string]bool{}
-	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions) {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions, webhookIntrusions) {
 		listed[i.method] = true
 	}
 	for m := range reflect.TypeFor[otp.Tx]().Methods() {
@@ -346,6 +348,7 @@ func anotherTenant(w *world) {
 	v.message.IdempotencyKey = "key"
 	v.credential = newPair(w.a, "token")
 	v.event = sender.Event{ID: sender.NewID(), Tenant: w.a, At: start, Type: sender.EventDomainCreated}
+	v.webhook = newWebhook(w.a, "*")
 	v.check = newCheck(w.a, v.domain.ID)
 	v.attempt = newAttempt(v.message, 1)
 	v.entry, v.tombstone = newEntry(v.domain, start), newTombstone(w.a, "example.net", start)
@@ -358,6 +361,7 @@ func anotherTenant(w *world) {
 	w.change(func(tx otp.Tx) error {
 		for _, err := range []error{
 			tx.InsertAddress(w.ctx, v.address), tx.InsertMessage(w.ctx, v.message), tx.InsertCredential(w.ctx, v.credential),
+			tx.InsertWebhook(w.ctx, v.webhook),
 			tx.InsertEvent(w.ctx, v.event), tx.SaveCheck(w.ctx, v.check),
 			tx.AddTimeline(w.ctx, w.a, v.domain.ID, []sender.TimelineEntry{v.entry}, 10), tx.InsertTombstone(w.ctx, v.tombstone, 10),
 			tx.InsertTemplate(w.ctx, v.template),
@@ -372,9 +376,16 @@ func anotherTenant(w *world) {
 	})
 	w.claim("n1", start, 1)
 	w.must(w.startAttempt("n1", v.attempt))
+	w.do(func(tx sender.Tx) error {
+		ok, err := tx.LeaseWebhook(w.ctx, w.a, v.webhook.ID, "n1", start, start.Add(time.Hour))
+		if !ok {
+			w.Error("the webhook can't be leased")
+		}
+		return err
+	})
 	before := w.snapshot(v)
 
-	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions) {
+	for _, i := range slices.Concat(intrusions, collectionIntrusions, relayIntrusions, webhookIntrusions) {
 		var got error
 		err := w.otp.Update(w.ctx, func(tx otp.Tx) error {
 			got = i.try(w, tx, v)
@@ -422,6 +433,10 @@ func (w *world) snapshot(v victim) (all []any) {
 	add(at, err)
 	e, err := w.Events(w.ctx, w.a, page)
 	add(e, err)
+	hooks, err := w.Webhooks(w.ctx, w.a, page)
+	add(hooks, err)
+	posts, err := w.WebhookDeliveries(w.ctx, w.a, v.webhook.ID, page)
+	add(posts, err)
 	cr, err := w.Credentials(w.ctx, w.a, page)
 	add(cr, err)
 	key, err := w.CredentialByToken(w.ctx, w.a, v.credential.Token)
