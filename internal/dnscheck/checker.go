@@ -80,7 +80,8 @@ type CheckerConfig struct {
 }
 
 // Checker compares what owners published with what we asked for. It is safe for concurrent
-// use and keeps nothing between checks but the rates of questions.
+// use and keeps nothing between checks but the rates of questions and what the resolvers said
+// of infrastructure that many domains share.
 type Checker struct {
 	resolver      *Resolver
 	quorum        int
@@ -93,6 +94,7 @@ type Checker struct {
 	maxQuestions  int
 	zones         throttle
 	servers       throttle
+	polls         polls
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would

@@ -73,12 +73,21 @@ func (r *run) poll(ctx context.Context, q question, unchecked bool) []answer {
 		who = "unchecked"
 	}
 	return once(r, flightKey{q, who}, func() []answer {
-		return gather(ctx, len(r.resolver.servers), r.agreed, func(ctx context.Context, i int) answer {
+		shared := !within(q.name, r.organization().s)
+		if got := r.polls.get(flightKey{q, who}); shared && got != nil {
+			return got
+		}
+		began := time.Now()
+		got := gather(ctx, len(r.resolver.servers), r.agreed, func(ctx context.Context, i int) answer {
 			if !r.mayAskAny() {
 				return answer{server: r.resolver.servers[i], result: SawLimit}
 			}
 			return r.resolver.askAs(ctx, r.resolver.servers[i], q, manner{unchecked: unchecked, tries: max(pollTries, r.resolver.tries), haste: []int{4, 6}})
 		})
+		if _, agreed := r.agreed(got); shared && agreed {
+			r.polls.keep(flightKey{q, who}, got, began)
+		}
+		return got
 	})
 }
 

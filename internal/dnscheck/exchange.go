@@ -277,18 +277,16 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	if network == "tcp" || plain.letters() < minLetters {
 		return r.alone(ctx, network, server, plain, patience)
 	}
-	habit, known := r.lines.habit(server)
-	if habit {
-		return r.alone(ctx, network, server, plain, patience)
-	}
 	mixed := plain
 	mixed.packet, mixed.mixed = slices.Clone(plain.packet), true
-	m, err := r.lines.exchange(ctx, server, mixed, patience)
-	found := err == nil && m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0
-	if !errors.Is(err, errSpelling) && (err != nil || known || m.Truncated) {
+	m, sure, err := r.lines.exchange(ctx, server, mixed, patience)
+	switch {
+	case errors.Is(err, errPlain):
+		return r.alone(ctx, network, server, plain, patience)
+	case errors.Is(err, errSpelling):
+	case err != nil || sure || m.Truncated:
 		return m, err
-	}
-	if found {
+	case m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0:
 		r.lines.learn(server, false)
 		return m, nil
 	}
@@ -382,7 +380,7 @@ const (
 
 // newQuery packs a question, with no id yet.
 func newQuery(q question, how manner, edns bool) (query, error) {
-	buf := make([]byte, headerSize+maxWire+4+11)
+	buf := make([]byte, headerSize+len(q.name)+2+4+11)
 	// AD without DO asks whether the answer was validated (RFC 6840, section 5.7) and
 	// spares us the signatures, which we would not check.
 	if how.zone == "" {
@@ -395,7 +393,7 @@ func newQuery(q question, how manner, edns bool) (query, error) {
 		buf[3] |= 0x10 // CD
 	}
 	buf[5] = 1 // QDCOUNT
-	end, err := dns.PackDomainName(dns.Fqdn(q.name), buf[:headerSize+maxWire], headerSize, nil, false)
+	end, err := dns.PackDomainName(dns.Fqdn(q.name), buf[:len(buf)-4-11], headerSize, nil, false)
 	if err != nil {
 		return query{}, fmt.Errorf("pack question %s: %w", quote(q.name), err)
 	}
@@ -421,9 +419,8 @@ func (q query) letters() (n int) {
 
 func isLetter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
 
-// mix sets the id and the case of letters, a bit for each octet of the name.
-func (q *query) mix(id uint16, bits []byte) {
-	binary.BigEndian.PutUint16(q.packet, id)
+// mix sets the case of letters, a bit for each octet of the name.
+func (q *query) mix(bits []byte) {
 	for i, c := range q.packet[headerSize : q.end-4] {
 		if isLetter(c) && bits[i/8]>>(i%8)&1 != 0 {
 			q.packet[headerSize+i] = c ^ 0x20
@@ -431,10 +428,18 @@ func (q *query) mix(id uint16, bits []byte) {
 	}
 }
 
-// decode reads a packet and compares it with what was asked.
+// decode reads a packet, which it may change, and compares it with what was asked.
 func (q query) decode(packet []byte) (*dns.Msg, error) {
 	if len(packet) < 2 || packet[0] != q.packet[0] || packet[1] != q.packet[1] {
 		return nil, errStray
+	}
+	exact := len(packet) >= q.end && bytes.Equal(packet[headerSize:q.end], q.packet[headerSize:q.end])
+	if exact { // names in the answer that point to it shall not look like our dice
+		for i, c := range packet[headerSize : q.end-4] {
+			if isLetter(c) {
+				packet[headerSize+i] = c | 0x20
+			}
+		}
 	}
 	m := new(dns.Msg)
 	if err := m.Unpack(packet); err != nil {
@@ -453,7 +458,7 @@ func (q query) decode(packet []byte) (*dns.Msg, error) {
 	if len(m.Question) != 1 {
 		return nil, errStray
 	}
-	if len(packet) >= q.end && bytes.Equal(packet[headerSize:q.end], q.packet[headerSize:q.end]) {
+	if exact {
 		return m, nil
 	}
 	if got := m.Question[0]; got.Qtype != q.qtype || got.Qclass != dns.ClassINET || bare(got.Name) != q.name {

@@ -28,13 +28,17 @@ const (
 	// minLetters is how many letters a name must have to be asked over a line: so many bits
 	// of its spelling are there for the port that is no longer fresh.
 	minLetters = 8
-	// habitFor is how long it is remembered what a server makes of spellings; maxHabits bounds that.
-	habitFor  = time.Hour
-	maxHabits = 8192
+	// habitFor is how long it is remembered what a server makes of spellings, and maxPeers of
+	// how many.
+	habitFor = time.Hour
+	maxPeers = 8192
 )
 
 // errSpelling is an answer that fits but for the case of its letters.
 var errSpelling = errors.New("the question came back in another spelling")
+
+// errPlain is a server that must be asked in one spelling.
+var errPlain = errors.New("the server does not understand names in mixed case")
 
 // lines are the UDP sockets that a Resolver keeps for a while. Many questions wait on one at
 // a time, told apart by their ids, so that a socket is not made and closed for each:
@@ -47,28 +51,30 @@ var errSpelling = errors.New("the question came back in another spelling")
 //
 // A line has a goroutine only while somebody waits.
 type lines struct {
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	bells sync.Pool // of *bell; not for all Resolvers, as timers belong to the test that made them
 
-	mu     sync.Mutex
-	peers  map[string]*peer
-	idle   int
-	tidy   *time.Timer // nil: none is idle
-	habits map[string]habit
+	mu    sync.Mutex
+	peers map[string]*peer
+	idle  int
+	tidy  *time.Timer // nil: none is idle
 }
 
-// peer is a server that somebody asks, or to which a line is open.
+// peer is a server that is asked, to which a line is open, or of which something is known.
 type peer struct {
-	users  int           // who asks or waits for a place
-	places chan struct{} // taken
-	open   []*line       // that may be used again
-	dial   chan struct{} // closed when the dial under way has ended; nil: none is
+	address string
+	taken   int             // places of the window
+	queue   []chan struct{} // who waits for one; closed when they have it
+	open    []*line         // that may be used again
+	dial    chan struct{}   // closed when the dial under way has ended; nil: none is
+	plain   bool            // names in mixed case are not repeated, or not understood
+	known   time.Time       // until when plain is
 }
 
 // line is one connected socket. Its fields are guarded by the lock of lines.
 type line struct {
 	conn    net.Conn
 	peer    *peer
-	server  string
 	until   time.Time          // no question is sent later
 	waiting map[uint16]*waiter // nil for who gave up: an id is not used twice
 	live    int                // of them still waiting
@@ -82,7 +88,13 @@ type waiter struct {
 	query query
 	id    uint16
 	line  *line
+	*bell
+}
+
+// bell is what a waiter waits for.
+type bell struct {
 	done  chan heard
+	timer *time.Timer
 }
 
 type heard struct {
@@ -90,81 +102,67 @@ type heard struct {
 	err error
 }
 
-// habit is what a server makes of names in mixed case.
-type habit struct {
-	plain bool // it does not repeat or not understand them
-	until time.Time
-}
-
 func newLines(dial func(ctx context.Context, network, address string) (net.Conn, error)) *lines {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	return &lines{dial: dial, peers: make(map[string]*peer), habits: make(map[string]habit)}
+	return &lines{dial: dial, peers: make(map[string]*peer)}
 }
 
-// exchange puts a question over a line.
-func (l *lines) exchange(ctx context.Context, server string, q query, patience time.Duration) (*dns.Msg, error) {
-	p := l.enter(server)
-	defer l.leave(server, p)
-	select {
-	case p.places <- struct{}{}:
-		defer func() { <-p.places }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	w, err := l.join(ctx, server, p, q)
+// exchange puts a question over a line; sure tells that the server is known to understand
+// its spelling. errPlain is returned without asking.
+func (l *lines) exchange(ctx context.Context, server string, q query, patience time.Duration) (m *dns.Msg, sure bool, err error) {
+	w, sure, err := l.send(ctx, server, q)
 	if err != nil {
-		return nil, err
+		return nil, sure, err
 	}
-	if _, err := w.line.conn.Write(w.query.packet); err != nil {
-		l.giveUp(w)
-		return nil, err
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case h := <-w.done:
-		return h.m, h.err
-	case <-timer.C:
-		err = os.ErrDeadlineExceeded
-	case <-ctx.Done():
-		err = ctx.Err()
+	b := w.bell
+	defer l.bells.Put(b)
+	if _, err = w.line.conn.Write(w.query.packet); err == nil {
+		b.timer.Reset(patience)
+		defer b.timer.Stop()
+		select {
+		case h := <-b.done:
+			return h.m, sure, h.err
+		case <-b.timer.C:
+			err = os.ErrDeadlineExceeded
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
 	l.giveUp(w)
-	return nil, err
-}
-
-func (l *lines) enter(server string) *peer {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.peers[server]
-	if p == nil {
-		p = &peer{places: make(chan struct{}, serverWindow)}
-		l.peers[server] = p
-	}
-	p.users++
-	return p
-}
-
-func (l *lines) leave(server string, p *peer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p.users--
-	l.forget(server, p)
-}
-
-func (l *lines) forget(server string, p *peer) {
-	if p.users == 0 && len(p.open) == 0 {
-		delete(l.peers, server)
+	select {
+	case h := <-b.done: // just now
+		return h.m, sure, h.err
+	default:
+		return nil, sure, err
 	}
 }
 
-// join makes the question one of those that wait on a line to the server.
-func (l *lines) join(ctx context.Context, server string, p *peer, q query) (*waiter, error) {
+// send makes the question one of those that wait on a line to the server.
+func (l *lines) send(ctx context.Context, server string, q query) (w *waiter, sure bool, err error) {
+	b, _ := l.bells.Get().(*bell)
+	if b == nil {
+		b = &bell{done: make(chan heard, 1), timer: time.NewTimer(time.Hour)}
+		b.timer.Stop()
+	}
+	w = &waiter{query: q, bell: b}
+	var random [3 + (maxWire+4)/8]byte
+	rand.Read(random[:3+(q.end-headerSize)/8]) // never fails
+	w.id = binary.BigEndian.Uint16(random[:])
+	w.query.mix(random[2:])
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.usable(p)
+	p := l.peer(server)
+	now := time.Now()
+	if sure = now.Before(p.known); sure && p.plain {
+		return nil, true, errPlain
+	}
+	if err := l.place(ctx, p); err != nil {
+		return nil, sure, err
+	}
+	c := l.usable(p, now)
 	for c == nil {
 		if under := p.dial; under != nil { // one line will do for many
 			l.mu.Unlock()
@@ -173,56 +171,115 @@ func (l *lines) join(ctx context.Context, server string, p *peer, q query) (*wai
 			case <-ctx.Done():
 			}
 			l.mu.Lock()
-		} else if err := l.connect(ctx, server, p); err != nil {
-			return nil, err
+			err = ctx.Err()
+		} else {
+			err = l.connect(ctx, p)
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err != nil {
+			l.free(p)
+			return nil, sure, err
 		}
-		c = l.usable(p)
+		c = l.usable(p, now)
 	}
 	if !c.since.IsZero() {
 		l.idle--
 		c.since = time.Time{}
 	}
-	w := &waiter{query: q, line: c, done: make(chan heard, 1)}
 	for {
-		var random [2 + maxWire/8 + 1]byte
-		rand.Read(random[:]) // never fails
-		w.id = binary.BigEndian.Uint16(random[:])
 		if _, used := c.waiting[w.id]; !used {
-			w.query.mix(w.id, random[2:])
 			break
 		}
+		rand.Read(random[:2])
+		w.id = binary.BigEndian.Uint16(random[:])
 	}
+	binary.BigEndian.PutUint16(w.query.packet, w.id)
+	w.line = c
 	c.waiting[w.id] = w
 	if c.live++; c.live == 1 {
 		go l.read(c)
 	}
-	return w, nil
+	return w, sure, nil
+}
+
+func (l *lines) peer(server string) *peer {
+	p := l.peers[server]
+	if p == nil {
+		if len(l.peers) >= maxPeers {
+			for _, old := range l.peers {
+				old.known = time.Time{} // to learn again costs a question each
+				l.forget(old)
+			}
+		}
+		p = &peer{address: server}
+		l.peers[server] = p
+	}
+	return p
+}
+
+// place takes a place in the window of a server, for which it may have to wait.
+func (l *lines) place(ctx context.Context, p *peer) error {
+	if p.taken < serverWindow {
+		p.taken++
+		return nil
+	}
+	turn := make(chan struct{})
+	p.queue = append(p.queue, turn)
+	l.mu.Unlock()
+	select {
+	case <-turn:
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	if ctx.Err() == nil {
+		return nil
+	}
+	if i := slices.Index(p.queue, turn); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+	} else {
+		l.free(p)
+	}
+	return ctx.Err()
+}
+
+// free gives a place to the next who waits for one.
+func (l *lines) free(p *peer) {
+	if len(p.queue) > 0 {
+		close(p.queue[0])
+		p.queue = p.queue[1:]
+		return
+	}
+	p.taken--
+	l.forget(p)
+}
+
+// forget drops a peer of which nothing needs to be known.
+func (l *lines) forget(p *peer) {
+	if p.taken == 0 && len(p.open) == 0 && p.known.IsZero() {
+		delete(l.peers, p.address)
+	}
 }
 
 // connect opens a line, without the lock while it dials.
-func (l *lines) connect(ctx context.Context, server string, p *peer) error {
+func (l *lines) connect(ctx context.Context, p *peer) error {
 	ended := make(chan struct{})
 	p.dial = ended
 	l.mu.Unlock()
-	conn, err := l.dial(ctx, "udp", server)
+	conn, err := l.dial(ctx, "udp", p.address)
 	l.mu.Lock()
 	p.dial = nil
 	close(ended)
 	if err == nil {
-		p.open = append(p.open, &line{conn: conn, peer: p, server: server, until: time.Now().Add(lineAge), waiting: make(map[uint16]*waiter)})
+		p.open = append(p.open, &line{conn: conn, peer: p, until: time.Now().Add(lineAge), waiting: make(map[uint16]*waiter)})
 	}
 	return err
 }
 
 // usable finds a line with room, and drops those that nobody may use any longer.
-func (l *lines) usable(p *peer) *line {
+func (l *lines) usable(p *peer, now time.Time) *line {
 	for i := len(p.open) - 1; i >= 0; i-- {
 		c := p.open[i]
 		switch {
-		case len(c.waiting) >= lineUses || !time.Now().Before(c.until):
+		case len(c.waiting) >= lineUses || !now.Before(c.until):
 			l.retire(c) // who waits there still hears
 		case c.live < lineWindow:
 			return c
@@ -238,7 +295,7 @@ func (l *lines) retire(c *line) {
 	if c.live == 0 {
 		l.close(c)
 	}
-	l.forget(c.server, c.peer)
+	l.forget(c.peer)
 }
 
 func (l *lines) close(c *line) {
@@ -265,6 +322,7 @@ func (l *lines) giveUp(w *waiter) {
 	if c.live--; c.live == 0 {
 		l.retire(c)
 	}
+	l.free(c.peer)
 }
 
 // read hands packets to those who wait until nobody does.
@@ -316,6 +374,7 @@ func (l *lines) finish(w *waiter, h heard) {
 	c := w.line
 	c.waiting[w.id] = nil
 	w.done <- h
+	defer l.free(c.peer)
 	if c.live--; c.live > 0 {
 		return
 	}
@@ -343,6 +402,7 @@ func (l *lines) failAll(c *line, err error) {
 			c.waiting[id] = nil
 			c.live--
 			w.done <- heard{err: err}
+			l.free(c.peer)
 		}
 	}
 	l.close(c)
@@ -370,23 +430,10 @@ func (l *lines) closeIdle(after time.Duration) {
 	}
 }
 
-// habit returns what is known of a server; false: nothing.
-func (l *lines) habit(server string) (plain, known bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h, known := l.habits[server]
-	if known && time.Now().After(h.until) {
-		delete(l.habits, server)
-		return false, false
-	}
-	return h.plain, known
-}
-
+// learn remembers what a server makes of names in mixed case.
 func (l *lines) learn(server string, plain bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.habits) >= maxHabits {
-		clear(l.habits) // to learn again costs a question each
-	}
-	l.habits[server] = habit{plain: plain, until: time.Now().Add(habitFor)}
+	p := l.peer(server)
+	p.plain, p.known = plain, time.Now().Add(habitFor)
 }

@@ -123,6 +123,9 @@ func (r *Resolver) gather(ctx context.Context, q question, enough enough) []answ
 
 // gather asks n servers at once, by index.
 func gather(ctx context.Context, n int, enough enough, ask func(ctx context.Context, i int) answer) []answer {
+	if n == 1 {
+		return []answer{ask(ctx, 0)}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type indexed struct {
@@ -163,6 +166,9 @@ func gather(ctx context.Context, n int, enough enough, ask func(ctx context.Cont
 // first asks every server at once and returns the first positive answer, or a negative one
 // when no other server has better news soon.
 func (r *Resolver) first(ctx context.Context, q question) answer {
+	if len(r.servers) == 1 {
+		return r.ask(ctx, r.servers[0], q)
+	}
 	return best(r.gather(ctx, q, firstWins))
 }
 

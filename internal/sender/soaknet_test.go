@@ -331,7 +331,10 @@ func (c *soakConn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if reply := c.net.reply(c.address, p); reply != nil && rand.Float64() >= c.net.loss {
-		c.replies <- reply
+		select {
+		case c.replies <- reply:
+		case <-c.expired:
+		}
 	}
 	return len(p), nil
 }
@@ -374,6 +377,7 @@ func (c *soakConn) Close() error {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	c.expire() // ends a Read
 	return nil
 }
 
