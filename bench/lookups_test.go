@@ -70,7 +70,8 @@ func serveKnot(b *testing.B, zones map[string]string) (address string) {
 	}
 	address = free.LocalAddr().String()
 	free.Close()
-	conf := fmt.Sprintf(`
+	var conf strings.Builder
+	fmt.Fprintf(&conf, `
 server:
   rundir: %[1]q
   listen: %[2]s
@@ -97,10 +98,10 @@ zone:
 		}
 	}
 	for apex, text := range zones {
-		conf += fmt.Sprintf("  - domain: %[1]s\n    file: %[1]s.zone\n", apex)
+		fmt.Fprintf(&conf, "  - domain: %[1]s\n    file: %[1]s.zone\n", apex)
 		write(apex+".zone", "$ORIGIN "+apex+".\n$TTL 300\n@ SOA ns h 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n"+text)
 	}
-	write("knot.conf", conf)
+	write("knot.conf", conf.String())
 	c := exec.Command(knotd, "-c", filepath.Join(dir, "knot.conf"))
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {

@@ -79,16 +79,17 @@ func sweep(t *testing.T, domains int) {
 		n.publish(i, all[i].Name.String(), h.Records(all[i].Domain))
 		h.change(all[i].Domain, func(d *sender.Domain) { d.NextCheck = all[i].at })
 	}
+	const page = 500 // as internal/app has it
 	looks := 0
 	lookUntil := func(end time.Time, tick time.Duration) (busiest int) {
 		for ; time.Now().Before(end); time.Sleep(tick) {
 			before := looks
 			for {
-				looked, err := h.RecheckDue(t.Context(), 200) // as internal/app does
+				looked, err := h.RecheckDue(t.Context(), page)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if looks += looked; looked < 200 {
+				if looks += looked; looked < page {
 					break
 				}
 			}
