@@ -8,7 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -30,7 +30,20 @@ type core struct {
 	domains []sender.Domain
 }
 
-var rssLine = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+// memory reads a line of /proc/self/status, in MiB.
+func memory(b *testing.B, line string) float64 {
+	b.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), line+":")
+	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kib / 1024
+}
 
 // newCore makes a core that sees n domains, all published at a local Knot.
 func newCore(b *testing.B, n int) *core {
@@ -138,15 +151,17 @@ func (c counted) Write(p []byte) (int, error) {
 // up at the name server and the resolver and judged, and when it was done stored; the
 // verdicts are those of the day before. It is done with two numbers of domains.
 func BenchmarkSweep(b *testing.B) {
-	for _, n := range []int{1000, 4000} {
+	for _, n := range []int{500, 2000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			c := newCore(b, n)
 			c.makeDue(b)
 			c.looks(b) // verified, and the verdicts are new
-			var rate, cpu, packets, peak []float64
+			var rate, cpu, packets, more []float64
 			for b.Loop() {
 				for range rounds {
 					c.makeDue(b)
+					debug.FreeOSMemory()
+					rest := memory(b, "VmRSS")                                                    // with what the benchmark itself keeps of the domains
 					if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil { // the peak begins anew
 						b.Fatal(err)
 					}
@@ -156,13 +171,7 @@ func BenchmarkSweep(b *testing.B) {
 							b.Errorf("%d of %d domains were looked at", got, n)
 						}
 					})
-					status, _ := os.ReadFile("/proc/self/status")
-					m := rssLine.FindSubmatch(status)
-					if m == nil {
-						b.Fatal("no VmHWM in /proc/self/status")
-					}
-					kib, _ := strconv.ParseFloat(string(m[1]), 64)
-					rate, cpu, peak = append(rate, p.perSecond), append(cpu, float64(p.cpu.Microseconds())), append(peak, kib/1024)
+					rate, cpu, more = append(rate, p.perSecond), append(cpu, float64(p.cpu.Microseconds())), append(more, memory(b, "VmHWM")-rest)
 					packets = append(packets, float64(c.packets.Load()-before)/float64(n))
 				}
 			}
@@ -171,7 +180,7 @@ func BenchmarkSweep(b *testing.B) {
 			b.ReportMetric(median(cpu), "us/domain")
 			b.ReportMetric(median(packets), "packets/domain")
 			b.ReportMetric(median(cpu)/median(packets), "us/lookup")
-			b.ReportMetric(median(peak), "peak-MiB")
+			b.ReportMetric(median(more), "more-MiB")
 		})
 	}
 }
