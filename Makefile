@@ -4,6 +4,7 @@
 #   make demo       the whole journey on loopback, in seconds; nothing but Go needed
 #   make test       installs what the tests need, then runs them all: race detector, both databases, real peers
 #   make soak       a month of SOAK=1000 domains over a bad network, on fake time: minutes; make test does it, too
+#   make sweep      SWEEP=20000 domains at the rate of a million a day, on fake time
 #   make lint       formatting, vet, modernisers, staticcheck, generated code, cross builds
 #   make generate   the query package from its SQL (building sqlc takes minutes)
 #   make bench      benchmarks, as docs/performance.md quotes them
@@ -12,7 +13,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test soak lint generate bench clean
+.PHONY: build demo test soak sweep lint generate bench clean
 
 export CGO_ENABLED := 0
 
@@ -41,6 +42,10 @@ SOAK ?= 1000
 soak:
 	POSTSEAL_TEST_SOAK=$(SOAK) GOTMPDIR=$${GOTMPDIR:-$${TMPDIR:-/tmp}} TMPDIR=$$(scripts/test-tmp) \
 		go test -run '^TestSoak$$' -v -count=1 -timeout 60m ./internal/sender </dev/null
+
+SWEEP ?= 20000
+sweep:
+	POSTSEAL_TEST_SWEEP=$(SWEEP) go test -run '^TestSweep$$' -v -count=1 -timeout 12h ./internal/sender </dev/null
 
 lint:
 	@scripts/lint

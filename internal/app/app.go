@@ -350,7 +350,7 @@ func (a *App) engine() (err error) {
 
 // recheck looks at all domains that are due now.
 func (a *App) recheck(ctx context.Context) error {
-	const batch = 200
+	const batch = 500
 	for ctx.Err() == nil {
 		n, err := a.Service.RecheckDue(ctx, batch)
 		if err != nil || n < batch {

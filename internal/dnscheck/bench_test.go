@@ -50,7 +50,7 @@ func BenchmarkAuthoritativeCheck(b *testing.B) {
 				c.Check(b.Context(), d, want)
 			}
 			total := 0
-			for _, n := range w.dialed {
+			for _, n := range w.asked {
 				total += n
 			}
 			b.ReportMetric(float64(total)/float64(b.N), "packets/op")

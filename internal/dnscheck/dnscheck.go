@@ -10,7 +10,8 @@
 //	                     at every address; then the resolvers,  (authority.go,
 //	                     if one of them has it                   nameserver.go)
 //	  ModeResolver:      every resolver in parallel                         (resolver.go)
-//	                                  │  UDP, TCP if need be                (exchange.go)
+//	                                  │  UDP over few sockets, TCP if need be (exchange.go,
+//	                                  │                                              line.go)
 //	          one opinion per server and record   (compare.go, spf.go, dmarc.go)
 //	                                  │
 //	          one verdict: who agrees, who is silent, who is behind           (judge.go)

@@ -1,16 +1,19 @@
 package dnscheck
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -203,7 +206,7 @@ func (r *Resolver) put(ctx context.Context, server string, q question, how manne
 	}
 	edns := true
 	for try := range how.tries {
-		if try > 0 && !pause(ctx, rand.N(r.timeout/8+1)) {
+		if try > 0 && !pause(ctx, mathrand.N(r.timeout/8+1)) {
 			break
 		}
 		patience := r.timeout
@@ -266,12 +269,44 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // exchange sends one packet and waits for the one that answers it: same id, same question,
-// QR set. Everything else is skipped until the time is over. A fresh socket for each packet
-// gives a fresh source port, which together with the id makes blind spoofing hard.
+// QR set. Everything else is skipped until the time is over.
 func (r *Resolver) exchange(ctx context.Context, network, server string, q question, how manner, edns bool, patience time.Duration) (*dns.Msg, error) {
+	plain, err := newQuery(q, how, edns)
+	if err != nil {
+		return nil, err
+	}
+	if network == "tcp" || plain.letters() < minLetters {
+		return r.alone(ctx, network, server, plain, patience)
+	}
+	mixed := plain
+	mixed.packet, mixed.mixed = slices.Clone(plain.packet), true
+	m, sure, err := r.lines.exchange(ctx, server, mixed, patience)
+	switch {
+	case errors.Is(err, errPlain):
+		return r.alone(ctx, network, server, plain, patience)
+	case errors.Is(err, errSpelling):
+	case err != nil || sure || m.Truncated:
+		return m, err
+	case m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0:
+		r.lines.learn(server, false)
+		return m, nil
+	}
+	// The first bad answer of a server could come of the spelling. Somebody who guesses our
+	// ids gains by this no more than a question in the old manner.
+	again, err := r.alone(ctx, network, server, plain, patience)
+	if err != nil {
+		return nil, err
+	}
+	r.lines.learn(server, m == nil || m.Rcode != again.Rcode || len(m.Answer) != len(again.Answer) || len(m.Ns) != len(again.Ns))
+	return again, nil
+}
+
+// alone is an exchange over a socket of its own: its port is fresh, and for TCP that the
+// server is the one who answers is sure.
+func (r *Resolver) alone(ctx context.Context, network, server string, q query, patience time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conn, err := r.dial(ctx, network, server)
+	conn, err := r.lines.dial(ctx, network, server)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -286,19 +321,10 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	query := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), q.qtype)
-	// AD without DO asks whether the answer was validated (RFC 6840, section 5.7) and
-	// spares us the signatures, which we would not check.
-	query.AuthenticatedData = how.zone == ""
-	query.RecursionDesired = how.zone == "" && !how.still
-	query.CheckingDisabled = how.unchecked
-	if edns {
-		query.SetEdns0(ednsSize, false)
-	}
-	packet, err := query.Pack()
-	if err != nil {
-		return nil, fmt.Errorf("pack question %s: %w", quote(q.name), err)
-	}
+	var id [2]byte
+	rand.Read(id[:]) // never fails
+	copy(q.packet, id[:])
+	packet := q.packet
 	if network == "tcp" {
 		packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
 	}
@@ -314,7 +340,7 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 		if _, err := io.ReadFull(conn, reply); err != nil {
 			return nil, err
 		}
-		m, err := decode(reply, query)
+		m, err := q.decode(reply)
 		if errors.Is(err, errStray) || err == nil && m.Truncated {
 			// There is no larger transport: half an answer must not be read as the whole,
 			// nor one without records as absence.
@@ -322,13 +348,14 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 		}
 		return m, err
 	}
-	buf := make([]byte, 2*ednsSize)
+	buf := buffers.Get().(*[2 * ednsSize]byte)
+	defer buffers.Put(buf)
 	for range maxStray {
-		n, err := conn.Read(buf)
+		n, err := conn.Read(buf[:])
 		if err != nil {
 			return nil, err
 		}
-		m, err := decode(buf[:n], query)
+		m, err := q.decode(buf[:n])
 		if !errors.Is(err, errStray) {
 			return m, err
 		}
@@ -336,16 +363,90 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	return nil, errStray
 }
 
-// decode reads a packet and compares it with what was asked.
-func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
-	if len(packet) < 2 || binary.BigEndian.Uint16(packet) != query.Id {
+// buffers are for packets that arrive.
+var buffers = sync.Pool{New: func() any { return new([2 * ednsSize]byte) }}
+
+// query is a question as a packet.
+type query struct {
+	question
+	packet []byte
+	end    int  // of the question section
+	mixed  bool // the case of letters is random, and must come back as it is
+}
+
+const (
+	headerSize = 12
+	maxWire    = 255 // of a name (RFC 1035, section 2.3.4)
+)
+
+// newQuery packs a question, with no id yet.
+func newQuery(q question, how manner, edns bool) (query, error) {
+	buf := make([]byte, headerSize+len(q.name)+2+4+11)
+	// AD without DO asks whether the answer was validated (RFC 6840, section 5.7) and
+	// spares us the signatures, which we would not check.
+	if how.zone == "" {
+		buf[3] |= 0x20
+		if !how.still {
+			buf[2] |= 1 // RD
+		}
+	}
+	if how.unchecked {
+		buf[3] |= 0x10 // CD
+	}
+	buf[5] = 1 // QDCOUNT
+	end, err := dns.PackDomainName(dns.Fqdn(q.name), buf[:len(buf)-4-11], headerSize, nil, false)
+	if err != nil {
+		return query{}, fmt.Errorf("pack question %s: %w", quote(q.name), err)
+	}
+	packet := binary.BigEndian.AppendUint16(buf[:end], q.qtype)
+	packet = binary.BigEndian.AppendUint16(packet, dns.ClassINET)
+	end = len(packet)
+	if edns {
+		packet[11] = 1 // ARCOUNT
+		packet = append(packet, 0, 0, byte(dns.TypeOPT), ednsSize>>8, ednsSize&0xff, 0, 0, 0, 0, 0, 0)
+	}
+	return query{question: q, packet: packet, end: end}, nil
+}
+
+// letters counts what can be in upper and lower case.
+func (q query) letters() (n int) {
+	for _, c := range q.packet[headerSize : q.end-4] { // the length of a label is less than any letter
+		if isLetter(c) {
+			n++
+		}
+	}
+	return n
+}
+
+func isLetter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
+
+// mix sets the case of letters, a bit for each octet of the name.
+func (q *query) mix(bits []byte) {
+	for i, c := range q.packet[headerSize : q.end-4] {
+		if isLetter(c) && bits[i/8]>>(i%8)&1 != 0 {
+			q.packet[headerSize+i] = c ^ 0x20
+		}
+	}
+}
+
+// decode reads a packet, which it may change, and compares it with what was asked.
+func (q query) decode(packet []byte) (*dns.Msg, error) {
+	if len(packet) < 2 || packet[0] != q.packet[0] || packet[1] != q.packet[1] {
 		return nil, errStray
+	}
+	exact := len(packet) >= q.end && bytes.Equal(packet[headerSize:q.end], q.packet[headerSize:q.end])
+	if exact { // names in the answer that point to it shall not look like our dice
+		for i, c := range packet[headerSize : q.end-4] {
+			if isLetter(c) {
+				packet[headerSize+i] = c | 0x20
+			}
+		}
 	}
 	m := new(dns.Msg)
 	if err := m.Unpack(packet); err != nil {
 		// A cut packet is often sent cut in the middle of a record; TC says so.
 		if len(packet) > 3 && packet[2]&0x82 == 0x82 {
-			return &dns.Msg{MsgHdr: dns.MsgHdr{Id: query.Id, Response: true, Truncated: true}}, nil
+			return &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Truncated: true}}, nil
 		}
 		return nil, errMalformed
 	}
@@ -355,10 +456,17 @@ func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
 	if len(m.Question) == 0 && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused) {
 		return m, nil // some servers drop the question when they refuse
 	}
-	asked := query.Question[0]
-	if len(m.Question) != 1 || m.Question[0].Qtype != asked.Qtype || m.Question[0].Qclass != asked.Qclass ||
-		lower(m.Question[0].Name) != lower(asked.Name) {
+	if len(m.Question) != 1 {
 		return nil, errStray
+	}
+	if exact {
+		return m, nil
+	}
+	if got := m.Question[0]; got.Qtype != q.qtype || got.Qclass != dns.ClassINET || bare(got.Name) != q.name {
+		return nil, errStray
+	}
+	if q.mixed {
+		return nil, errSpelling
 	}
 	return m, nil
 }

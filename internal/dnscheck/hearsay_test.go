@@ -8,8 +8,8 @@ import (
 	"github.com/postseal/postseal/internal/dnscheck/dnstest"
 )
 
-// asked counts the questions of one type about a name that resolvers got.
-func (w *globe) asked(name, rrtype string) (n int) {
+// count counts the questions of one type about a name that resolvers got.
+func (w *globe) count(name, rrtype string) (n int) {
 	for _, r := range w.resolvers {
 		n += r.Queries(name, rrtype)
 	}
@@ -22,11 +22,11 @@ func TestServersOfManyDomainsAreLookedUpOnceUntilTheyExpire(t *testing.T) {
 		c, rec := w.checker(t, nil), ownership(t, "example.org")
 		look := func() (hosts, zones int) {
 			t.Helper()
-			hosts, zones = w.asked("ns1.example.net", "A"), w.asked("example.org", "NS")
+			hosts, zones = w.count("ns1.example.net", "A"), w.count("example.org", "NS")
 			if f := c.Check(t.Context(), rec.Name.Parent(), []Record{rec}); f[0].Outcome != Match {
 				t.Fatal(f[0].Code)
 			}
-			return w.asked("ns1.example.net", "A") - hosts, w.asked("example.org", "NS") - zones
+			return w.count("ns1.example.net", "A") - hosts, w.count("example.org", "NS") - zones
 		}
 		if hosts, zones := look(); hosts != 3 || zones != 3 {
 			t.Fatalf("the first look asked %d times for a server and %d times for the zone", hosts, zones)
@@ -82,9 +82,9 @@ func TestWhatDoesNotExistIsNotRemembered(t *testing.T) {
 					r.Fail("ns2.example.net", "", fault)
 				}
 				for range 2 {
-					before := w.asked("ns1.example.net", "A")
+					before := w.count("ns1.example.net", "A")
 					c.Check(t.Context(), rec.Name.Parent(), []Record{rec})
-					if w.asked("ns1.example.net", "A") == before {
+					if w.count("ns1.example.net", "A") == before {
 						t.Error("nobody asks for a server that could not be found")
 					}
 				}

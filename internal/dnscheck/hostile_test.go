@@ -24,26 +24,28 @@ func (v villain) dial(_ context.Context, network, _ string) (net.Conn, error) {
 	go func() {
 		defer theirs.Close()
 		buf := make([]byte, dns.MaxMsgSize)
-		n, tcp := 0, network == "tcp"
-		var err error
-		if tcp {
-			if _, err = io.ReadFull(theirs, buf[:2]); err == nil {
-				n, err = io.ReadFull(theirs, buf[:binary.BigEndian.Uint16(buf)])
-			}
-		} else {
-			n, err = theirs.Read(buf)
-		}
-		q := new(dns.Msg)
-		if err != nil || q.Unpack(buf[:n]) != nil {
-			return
-		}
-		v(q, tcp, func(packet []byte) {
+		tcp := network == "tcp"
+		for { // until we hang up
+			var n int
+			var err error
 			if tcp {
-				packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+				if _, err = io.ReadFull(theirs, buf[:2]); err == nil {
+					n, err = io.ReadFull(theirs, buf[:binary.BigEndian.Uint16(buf)])
+				}
+			} else {
+				n, err = theirs.Read(buf)
 			}
-			_, _ = theirs.Write(packet)
-		})
-		_, _ = theirs.Read(buf) // until we hang up
+			q := new(dns.Msg)
+			if err != nil || q.Unpack(buf[:n]) != nil {
+				return
+			}
+			v(q, tcp, func(packet []byte) {
+				if tcp {
+					packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+				}
+				_, _ = theirs.Write(packet)
+			})
+		}
 	}()
 	return ours, nil
 }
@@ -58,7 +60,15 @@ func (v villain) resolver(t testing.TB, n int) *Resolver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(r.hangUp)
 	return r
+}
+
+// hangUp closes the sockets on which nobody waits.
+func (r *Resolver) hangUp() {
+	r.lines.mu.Lock()
+	defer r.lines.mu.Unlock()
+	r.lines.closeIdle(0)
 }
 
 func packed(t testing.TB, m *dns.Msg) []byte {

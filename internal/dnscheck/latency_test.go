@@ -14,9 +14,9 @@ import (
 // distant answers each packet after 20 to 80 ms and loses one of a hundred on the way, but
 // for those to the dead, which are all lost.
 func distant(w *globe, rng *rand.Rand, dead string) dnstest.Packets {
-	return func(address string, query []byte) ([]byte, time.Duration) {
+	return func(_, address string, query []byte) ([]byte, time.Duration) {
 		w.mu.Lock()
-		w.dialed[address]++
+		w.asked[address]++
 		lost, after := rng.IntN(100) == 0, 20*time.Millisecond+time.Duration(rng.Int64N(int64(60*time.Millisecond)))
 		w.mu.Unlock()
 		if s := w.network[address]; s != nil && !lost && address != dead {
@@ -56,11 +56,11 @@ func TestDiagnosisIsQuick(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newGlobe(t, 3, tt.zone, tt.zone, tt.zone, tt.zone)
 						c := w.checker(t, nil)
-						c.resolver.dial = distant(w, rand.New(rand.NewPCG(1, uint64(seed))), dead).Dial
+						c.resolver.lines = newLines(distant(w, rand.New(rand.NewPCG(1, uint64(seed))), dead).Dial)
 						began := time.Now()
 						fs := c.Check(t.Context(), mustName(t, "example.org"), wholeDomain(t, "example.org"))
 						took = append(took, time.Since(began))
-						for _, n := range w.dialed {
+						for _, n := range w.asked {
 							packets += n
 						}
 						for _, f := range fs {

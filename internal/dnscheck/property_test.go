@@ -83,10 +83,10 @@ func unreadable(f Finding) (problems []string) {
 	return problems
 }
 
-// line is a record in a zone.
-type line struct{ name, rrtype, value string }
+// zoneRecord is a record in a zone.
+type zoneRecord struct{ name, rrtype, value string }
 
-func (l line) String() string {
+func (l zoneRecord) String() string {
 	if l.rrtype == "TXT" {
 		return fmt.Sprintf("%s. 300 TXT %s", l.name, zoneStrings(l.value))
 	}
@@ -97,7 +97,7 @@ func (l line) String() string {
 type mischief struct {
 	scene    *scene
 	rng      *rand.Rand
-	zones    map[string][]line // host -> what it holds
+	zones    map[string][]zoneRecord // host -> what it holds
 	hosts    []string
 	done     []string // what was done
 	hurried  map[string]bool
@@ -118,7 +118,7 @@ func (m *mischief) String() string {
 func pick[T any](m *mischief, list ...T) T { return list[m.rng.IntN(len(list))] }
 
 func newMischief(t testing.TB, seed uint64) *mischief {
-	m := &mischief{rng: rand.New(rand.NewPCG(seed, 7)), zones: make(map[string][]line), hurried: make(map[string]bool)}
+	m := &mischief{rng: rand.New(rand.NewPCG(seed, 7)), zones: make(map[string][]zoneRecord), hurried: make(map[string]bool)}
 	domain := pick(m, "example.org", "example.org", "news.example.org")
 	s := &scene{file: fmt.Sprint("seed ", seed), domain: domain, mode: ModeAuthoritative, quorum: 2, resolvers: 2 + m.rng.IntN(2), delegate: make(map[string][]string)}
 	m.scene = s
@@ -133,7 +133,7 @@ func newMischief(t testing.TB, seed uint64) *mischief {
 	want(`mail-from-mx na bounce MX mx.mail.example`)
 	want(`mail-from-spf na bounce TXT "v=spf1 include:_spf.mail.example ~all"`)
 	want(`dmarc na _dmarc TXT "v=DMARC1; p=none"`)
-	right := []line{
+	right := []zoneRecord{
 		{"_postseal." + domain, "TXT", token},
 		{"tok1._domainkey." + domain, "CNAME", "tok1.dkim.mail.example."},
 		{"bounce." + domain, "MX", "10 mx.mail.example."},
@@ -147,7 +147,7 @@ func newMischief(t testing.TB, seed uint64) *mischief {
 		s.servers = append(s.servers, sceneServer{host: host, addr: fmt.Sprintf("192.0.2.1%d", i+1)})
 	}
 	other := "ns1.example.com"
-	m.zones[other], apexes[other] = []line{{"www.example.com", "A", "192.0.2.99"}}, "example.com"
+	m.zones[other], apexes[other] = []zoneRecord{{"www.example.com", "A", "192.0.2.99"}}, "example.com"
 	s.servers = append(s.servers, sceneServer{host: other, addr: "192.0.2.21"})
 	for range m.rng.IntN(4) {
 		m.ownersError(right)
@@ -171,31 +171,31 @@ func newMischief(t testing.TB, seed uint64) *mischief {
 }
 
 // ownersError spoils one record, everywhere or on one server.
-func (m *mischief) ownersError(right []line) {
+func (m *mischief) ownersError(right []zoneRecord) {
 	l := right[m.rng.IntN(len(right))]
 	hosts := m.hosts
 	if m.rng.IntN(4) == 0 {
 		hosts = []string{pick(m, m.hosts...)}
 	}
-	remove, added := false, []line(nil)
+	remove, added := false, []zoneRecord(nil)
 	domain := m.scene.domain
 	_, above, _ := strings.Cut(l.name, ".")
 	switch m.rng.IntN(11) {
 	case 0:
 		remove = true
 	case 1, 2:
-		remove, added = true, []line{{l.name, l.rrtype, m.spoil(l)}}
+		remove, added = true, []zoneRecord{{l.name, l.rrtype, m.spoil(l)}}
 	case 3:
 		name := pick(m, l.name+"."+domain, l.name+".example.org", domain, strings.ReplaceAll(l.name, "_", ""), strings.TrimPrefix(l.name, "_"), strings.TrimSuffix(l.name, domain)+"www."+domain,
 			strings.TrimSuffix(l.name, domain)+"example.org", strings.ToUpper(l.name))
-		remove, added = true, []line{{name, l.rrtype, l.value}}
+		remove, added = true, []zoneRecord{{name, l.rrtype, l.value}}
 	case 4:
 		remove = true
 		switch l.rrtype {
 		case "TXT":
-			added = []line{{l.name, pick(m, "CNAME", "A"), ""}}
+			added = []zoneRecord{{l.name, pick(m, "CNAME", "A"), ""}}
 		default:
-			added = []line{{l.name, pick(m, "TXT", "A", "CNAME"), ""}}
+			added = []zoneRecord{{l.name, pick(m, "TXT", "A", "CNAME"), ""}}
 		}
 		switch added[0].rrtype {
 		case "A":
@@ -206,38 +206,38 @@ func (m *mischief) ownersError(right []line) {
 			added[0].value = l.value
 		}
 	case 5:
-		added = []line{{l.name, l.rrtype, m.spoil(l)}}
+		added = []zoneRecord{{l.name, l.rrtype, m.spoil(l)}}
 	case 6:
 		remove = m.rng.IntN(2) == 0
-		added = []line{{"*." + pick(m, domain, above), l.rrtype, pick(m, l.value, m.spoil(l))}}
+		added = []zoneRecord{{"*." + pick(m, domain, above), l.rrtype, pick(m, l.value, m.spoil(l))}}
 	case 7:
-		remove, added = true, []line{{"*." + pick(m, domain, above), "CNAME", pick(m, "www.example.com.", "proof.example.com.", "tok1.dkim.mail.example.", "www."+domain+".")}}
+		remove, added = true, []zoneRecord{{"*." + pick(m, domain, above), "CNAME", pick(m, "www.example.com.", "proof.example.com.", "tok1.dkim.mail.example.", "www."+domain+".")}}
 	case 8:
-		remove, added = true, []line{{l.name, "CNAME", "proof.example.com."}}
+		remove, added = true, []zoneRecord{{l.name, "CNAME", "proof.example.com."}}
 		if l.rrtype == "CNAME" {
 			added[0].value = pick(m, "tok1.dkim.mail.example.example.org.", "proof.example.com.")
 		} else {
 			there := pick(m, l.value, m.spoil(l))
-			m.zones["ns1.example.com"] = append(m.zones["ns1.example.com"], line{"proof.example.com", l.rrtype, there})
+			m.zones["ns1.example.com"] = append(m.zones["ns1.example.com"], zoneRecord{"proof.example.com", l.rrtype, there})
 			m.done = append(m.done, fmt.Sprintf("proof.example.com has %q", there))
 		}
 	case 9:
 		if above != domain {
-			remove, added = true, []line{{above, "DNAME", pick(m, "dkim.mail.example.", "keys.example.com.")}}
+			remove, added = true, []zoneRecord{{above, "DNAME", pick(m, "dkim.mail.example.", "keys.example.com.")}}
 		}
 	case 10:
 		if l.rrtype == "TXT" {
-			remove, added = true, []line{{l.name, "TXT", token2}}
+			remove, added = true, []zoneRecord{{l.name, "TXT", token2}}
 		}
 	}
 	m.done = append(m.done, fmt.Sprintf("on %v: %v removed: %v, added: %v", hosts, l, remove, added))
 	for _, host := range hosts {
 		if remove {
-			m.zones[host] = slices.DeleteFunc(slices.Clone(m.zones[host]), func(o line) bool { return o == l })
+			m.zones[host] = slices.DeleteFunc(slices.Clone(m.zones[host]), func(o zoneRecord) bool { return o == l })
 		}
 		for _, a := range added {
 			// Real servers do not load other data beside a CNAME, nor more than one CNAME.
-			if slices.ContainsFunc(m.zones[host], func(o line) bool {
+			if slices.ContainsFunc(m.zones[host], func(o zoneRecord) bool {
 				return strings.EqualFold(o.name, a.name) && (o.rrtype == "CNAME" || a.rrtype == "CNAME" || o.rrtype == "DNAME")
 			}) {
 				continue
@@ -248,7 +248,7 @@ func (m *mischief) ownersError(right []line) {
 }
 
 // spoil changes a value as forms, programs and people do.
-func (m *mischief) spoil(l line) string {
+func (m *mischief) spoil(l zoneRecord) string {
 	v := l.value
 	at := m.rng.IntN(len(v))
 	switch l.rrtype {
@@ -266,7 +266,7 @@ func (m *mischief) serversError(domain string) {
 	rec := m.scene.expects[m.rng.IntN(len(m.scene.expects))].rec
 	who := pick(m, append(slices.Clone(m.hosts), "resolver1", "resolver2", "resolvers", "ns1.example.com")...)
 	name, qtype := pick(m, rec.Name.s, rec.Name.s, "*"), pick(m, string(rec.Type), "*")
-	own := strings.ReplaceAll(line{rec.Name.s, string(rec.Type), rec.Expected()}.String(), "\n", " ")
+	own := strings.ReplaceAll(zoneRecord{rec.Name.s, string(rec.Type), rec.Expected()}.String(), "\n", " ")
 	lie := fmt.Sprintf("%s. 300 TXT lie", rec.Name)
 	fault := pick(m, "drop", "servfail", "refused", "nxdomain", "truncate", "tcp-drop", "wrong-id", "garbage", "lame", "formerr", "notimp", "no-aa", "partial", "lower-case", "no-soa",
 		"edns-drop", "edns-formerr", "first-drop", "first-servfail", "ede:6", "bogus", "rewrite:A 198.51.100.9", "instead:A 198.51.100.9",
@@ -332,7 +332,7 @@ func (o *oracle) problems(rec Record, f Finding) (problems []string) {
 			problems = append(problems, fmt.Sprintf("a false match: %d can be heard to have it", witnesses))
 		}
 		for host, s := range heard {
-			if s == (says{other: true}) && !o.hurried[host] && counted(f, host) {
+			if s == (says{other: true}) && !o.hurried[host] && hasVote(f, host) {
 				problems = append(problems, "a match that "+host+" denies")
 			}
 		}
@@ -365,9 +365,9 @@ func (o *oracle) problems(rec Record, f Finding) (problems []string) {
 	return problems
 }
 
-// counted tells whether enough resolvers named a server for its word to count. Against all
+// hasVote tells whether enough resolvers named a server for its word to count. Against all
 // resolvers together nothing helps.
-func counted(f Finding, host string) bool {
+func hasVote(f Finding, host string) bool {
 	return slices.ContainsFunc(f.Seen, func(s Sight) bool { return s.Host == host && !strings.Contains(s.Detail, "too few resolvers") })
 }
 

@@ -17,8 +17,9 @@ import (
 const (
 	defaultTimeout = time.Second
 	defaultTries   = 2
-	// maxExchanges bounds the sockets that one Resolver has open at a time.
-	maxExchanges = 256
+	// maxExchanges bounds the questions of one Resolver that are under way at a time, and with
+	// them its sockets.
+	maxExchanges = 1024
 	// linger is how long others may still answer after the answers so far decide.
 	linger = 250 * time.Millisecond
 )
@@ -37,13 +38,13 @@ type ResolverConfig struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Resolver asks a fixed list of recursive resolvers, each over its own socket. It keeps no
-// cache and is safe for concurrent use.
+// Resolver asks a fixed list of recursive resolvers. It keeps sockets for some seconds and
+// no cache, and is safe for concurrent use.
 type Resolver struct {
 	servers []string
 	timeout time.Duration
 	tries   int
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	lines   *lines
 	slots   chan struct{}
 	spoke   map[string]*atomic.Int64 // when each server last said anything, in Unix nanoseconds
 }
@@ -51,7 +52,8 @@ type Resolver struct {
 // NewResolver checks the configuration. It sends nothing.
 func NewResolver(c ResolverConfig) (*Resolver, error) {
 	r := &Resolver{
-		timeout: c.Timeout, tries: c.Tries, dial: c.Dial,
+		timeout: c.Timeout, tries: c.Tries,
+		lines: newLines(c.Dial),
 		slots: make(chan struct{}, maxExchanges), spoke: make(map[string]*atomic.Int64),
 	}
 	if r.timeout == 0 {
@@ -62,9 +64,6 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 	}
 	if r.timeout < 0 || r.tries < 0 {
 		return nil, errors.New("resolver: timeout and tries must be positive")
-	}
-	if r.dial == nil {
-		r.dial = new(net.Dialer).DialContext
 	}
 	if len(c.Servers) == 0 {
 		return nil, errors.New("resolver: no servers: configure at least one as host:port")
@@ -124,6 +123,9 @@ func (r *Resolver) gather(ctx context.Context, q question, enough enough) []answ
 
 // gather asks n servers at once, by index.
 func gather(ctx context.Context, n int, enough enough, ask func(ctx context.Context, i int) answer) []answer {
+	if n == 1 {
+		return []answer{ask(ctx, 0)}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type indexed struct {
@@ -164,6 +166,9 @@ func gather(ctx context.Context, n int, enough enough, ask func(ctx context.Cont
 // first asks every server at once and returns the first positive answer, or a negative one
 // when no other server has better news soon.
 func (r *Resolver) first(ctx context.Context, q question) answer {
+	if len(r.servers) == 1 {
+		return r.ask(ctx, r.servers[0], q)
+	}
 	return best(r.gather(ctx, q, firstWins))
 }
 

@@ -392,7 +392,7 @@ func (s *Service) Findings(ctx context.Context, p Principal, tenant, id ID) (Dom
 // due again when their lease ends.
 func (s *Service) RecheckDue(ctx context.Context, limit int) (int, error) {
 	const lease = 2 * time.Minute
-	const atATime = 16
+	const atATime = 64 // most of them wait for the network
 	var due []Domain
 	err := s.store.Update(ctx, func(tx Tx) error {
 		var err error

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/dnscheck/dnstest"
 	"github.com/postseal/postseal/internal/mail"
 )
 
@@ -354,101 +354,19 @@ func (n *soakNet) lie(m *soakMsg, name string, t uint16) {
 
 // dial has the signature of dnscheck.ResolverConfig.Dial.
 func (n *soakNet) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c := &soakConn{net: n, address: address, stream: network == "tcp"}
-	c.changed.L = &c.mu
-	return c, ctx.Err()
+	return dnstest.Packets(n.carry).Dial(ctx, network, address)
 }
 
-// soakConn answers within Write; Read waits for that or for the deadline. Many questions
-// can be under way.
-type soakConn struct {
-	net.Conn
-	net     *soakNet
-	address string
-	stream  bool
-
-	mu       sync.Mutex
-	changed  sync.Cond
-	replies  [][]byte
-	timer    *time.Timer
-	deadline time.Time
-	closed   bool
-}
-
-func (c *soakConn) Write(p []byte) (int, error) {
-	c.net.packets.Add(1)
-	query, lost := p, func() bool { return rand.Float64() < c.net.loss }
-	if c.stream {
-		query, lost = p[2:], func() bool { return false }
-	}
+// carry loses some packets, but for TCP, which sends them again.
+func (n *soakNet) carry(network, address string, query []byte) ([]byte, time.Duration) {
+	n.packets.Add(1)
+	lost := func() bool { return network == "udp" && rand.Float64() < n.loss }
 	if lost() {
-		return len(p), nil
+		return nil, 0
 	}
-	reply := c.net.reply(c.address, query)
-	if reply == nil || lost() {
-		return len(p), nil
+	reply := n.reply(address, query)
+	if lost() {
+		return nil, 0
 	}
-	if c.stream {
-		reply = append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.replies = append(c.replies, reply)
-	c.changed.Broadcast()
-	return len(p), nil
-}
-
-func (c *soakConn) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for {
-		switch {
-		case c.closed:
-			return 0, net.ErrClosed
-		case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
-			return 0, os.ErrDeadlineExceeded
-		case len(c.replies) > 0:
-			n := copy(p, c.replies[0])
-			if c.replies[0] = c.replies[0][n:]; !c.stream || len(c.replies[0]) == 0 {
-				c.replies = c.replies[1:]
-			}
-			return n, nil
-		}
-		c.changed.Wait()
-	}
-}
-
-func (c *soakConn) SetDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deadline = t
-	switch {
-	case t.IsZero():
-	case c.timer == nil:
-		c.timer = time.AfterFunc(time.Until(t), c.wake)
-	default:
-		c.timer.Reset(time.Until(t))
-	}
-	c.changed.Broadcast()
-	return nil
-}
-
-func (c *soakConn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
-func (c *soakConn) SetWriteDeadline(time.Time) error  { return nil }
-
-func (c *soakConn) wake() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.changed.Broadcast()
-}
-
-func (c *soakConn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	c.changed.Broadcast()
-	return nil
+	return reply, 0
 }

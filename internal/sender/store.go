@@ -159,9 +159,10 @@ type Tx interface {
 	DeleteTombstone(ctx context.Context, tenant, id ID) error
 	// ClaimDueTombstones is ClaimDueDomains for tombstones, in no order.
 	ClaimDueTombstones(ctx context.Context, now, until time.Time, limit int) ([]Tombstone, error)
-	// ClaimDueDomains returns domains whose next check is due, of any tenant, the
-	// longest due first, and puts their next check off until then, so that no
-	// other node takes them meanwhile.
+	// ClaimDueDomains returns domains whose next check is due, of any tenant, and puts
+	// their next check off until then, so that no other node takes them meanwhile.
+	// Half of them are those longest due, the others those that came due last: where
+	// one tenant has very many due, those of the rest are looked at in time.
 	ClaimDueDomains(ctx context.Context, now, until time.Time, limit int) ([]Domain, error)
 
 	// LockMassGuard is MassGuard, and makes later transactions that lock it wait for

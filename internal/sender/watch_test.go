@@ -31,7 +31,7 @@ type cached struct {
 const negativeTTL = time.Hour
 
 // reply is a dnstest.Packets: all resolvers are honest, and everybody answers within 80 ms.
-func (c *caches) reply(address string, packet []byte) ([]byte, time.Duration) {
+func (c *caches) reply(_, address string, packet []byte) ([]byte, time.Duration) {
 	after := 20*time.Millisecond + rand.N(60*time.Millisecond)
 	c.packets.Add(1)
 	if !slices.Contains(soakResolvers, address) {
@@ -107,7 +107,7 @@ func watched(t *testing.T, mode dnscheck.Mode, domains int, from, to time.Durati
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.reply(server, q)
+				c.reply("udp", server, q)
 			}
 		}
 		wait := from + rand.N(to-from)

@@ -171,29 +171,34 @@ const claimDomains = `
 WITH due AS (
     SELECT tenant_id, id, next_check_at FROM domains
     WHERE next_check_at > 0 AND next_check_at <= $1
-    ORDER BY next_check_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    ORDER BY next_check_at %[1]s LIMIT $3 FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE domains d SET next_check_at = $2 FROM due
     WHERE d.tenant_id = due.tenant_id AND d.id = due.id
     RETURNING ` + domainColumns + `, due.next_check_at AS was
 )
-SELECT * FROM claimed ORDER BY was`
+SELECT * FROM claimed ORDER BY was %[1]s`
 
 func (d postgresDialect) claimDomains(ctx context.Context, now, until int64, limit int) ([]db.Domain, error) {
 	type due struct {
 		db.Domain
 		Was int64
 	}
-	rows, err := d.conn.Query(ctx, claimDomains, now, until, limit)
-	if err != nil {
-		return nil, err
+	var all []db.Domain
+	for i, order := range []string{"ASC", "DESC"} {
+		rows, err := d.conn.Query(ctx, fmt.Sprintf(claimDomains, order), now, until, claimHalf(limit, i, len(all)))
+		if err != nil {
+			return nil, err
+		}
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[due])
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range found {
+			all = append(all, x.Domain)
+		}
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[due])
-	domains := make([]db.Domain, len(found))
-	for i := range found {
-		domains[i] = found[i].Domain
-	}
-	return domains, err
+	return all, nil
 }
 
 const claimMessages = `

@@ -137,17 +137,21 @@ func (d sqliteDialect) lockDomain(context.Context, string, string) error { retur
 func (d sqliteDialect) lockUser(context.Context, string, string) error { return nil }
 
 func (d sqliteDialect) claimDomains(ctx context.Context, now, until int64, limit int) ([]db.Domain, error) {
-	rows, err := d.q.DueDomains(ctx, now, int64(limit))
-	if err != nil {
-		return nil, err
-	}
-	for i := range rows {
-		if _, err := d.q.PutOffDomain(ctx, until, rows[i].TenantID, rows[i].ID); err != nil {
+	var all []db.Domain
+	for i, due := range []func(ctx context.Context, now, most int64) ([]db.Domain, error){d.q.DueDomains, d.q.NewestDueDomains} {
+		rows, err := due(ctx, now, int64(claimHalf(limit, i, len(all))))
+		if err != nil {
 			return nil, err
 		}
-		rows[i].NextCheckAt = until
+		for i := range rows {
+			if _, err := d.q.PutOffDomain(ctx, until, rows[i].TenantID, rows[i].ID); err != nil {
+				return nil, err
+			}
+			rows[i].NextCheckAt = until
+		}
+		all = append(all, rows...)
 	}
-	return rows, nil
+	return all, nil
 }
 
 func (d sqliteDialect) claimMessages(ctx context.Context, tenants []string, builtin bool, share int, l lease) ([]claimed, error) {

@@ -211,6 +211,15 @@ func (t *tx) ClaimDueDomains(ctx context.Context, now, until time.Time, limit in
 	return each(rows, err, "due email domains", domainOf)
 }
 
+// claimHalf is how many of a claim are those longest due (part 0), and how many those due
+// last (part 1), when so many are claimed already.
+func claimHalf(limit, part, claimed int) int {
+	if part == 0 {
+		return (limit + 1) / 2
+	}
+	return limit - claimed
+}
+
 func (t *tx) InsertAddress(ctx context.Context, a sender.Address) error {
 	code, err := encode(a.Code)
 	if err != nil {

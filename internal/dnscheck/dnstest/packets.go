@@ -3,7 +3,6 @@ package dnstest
 import (
 	"context"
 	"encoding/binary"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -13,93 +12,108 @@ import (
 // Packets is a network in memory of which a function says what becomes of each query that is
 // sent to an address: the reply and how long it takes to come back, or nil for silence. Its
 // connections need no goroutines, so that many of them are cheap, also in synctest bubbles.
-type Packets func(address string, query []byte) (reply []byte, after time.Duration)
+type Packets func(network, address string, query []byte) (reply []byte, after time.Duration)
 
-// Dial is like Server.Dial.
+// Dial is like Server.Dial. Many questions can be under way over one connection.
 func (p Packets) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return &loneConn{
-		ask: p, address: address, stream: network == "tcp",
-		replies: make(chan []byte, 16), expired: make(chan struct{}),
-	}, ctx.Err()
+	c := &packetsConn{ask: p, network: network, address: address}
+	c.changed.L = &c.mu
+	return c, ctx.Err()
 }
 
-type loneConn struct {
-	net.Conn // nil: only what is below is used
-	ask      Packets
-	address  string
-	stream   bool
-	replies  chan []byte
-	rest     []byte // of a stream
+type packetsConn struct {
+	net.Conn         // nil: only what is below is used
+	ask              Packets
+	network, address string
 
-	mu      sync.Mutex
-	timer   *time.Timer
-	expired chan struct{}
+	mu       sync.Mutex
+	changed  sync.Cond
+	replies  [][]byte
+	timer    *time.Timer
+	deadline time.Time
+	closed   bool
 }
 
-func (c *loneConn) Write(p []byte) (int, error) {
+func (c *packetsConn) stream() bool { return c.network == "tcp" }
+
+func (c *packetsConn) Write(p []byte) (int, error) {
 	query := p
-	if c.stream {
+	if c.stream() {
 		query = p[2:]
 	}
-	reply, after := c.ask(c.address, query)
+	reply, after := c.ask(c.network, c.address, query)
 	if reply == nil {
 		return len(p), nil
 	}
-	if c.stream {
+	if c.stream() {
 		reply = append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
 	}
-	time.AfterFunc(after, func() {
-		select {
-		case c.replies <- reply:
-		default: // as where a buffer is full
-		}
-	})
+	if after > 0 {
+		time.AfterFunc(after, func() { c.arrive(reply) })
+	} else {
+		c.arrive(reply)
+	}
 	return len(p), nil
 }
 
-func (c *loneConn) Read(p []byte) (int, error) {
-	if len(c.rest) == 0 {
-		select {
-		case c.rest = <-c.replies:
-		case <-c.expired:
+func (c *packetsConn) arrive(reply []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replies = append(c.replies, reply)
+	c.changed.Broadcast()
+}
+
+func (c *packetsConn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		switch {
+		case c.closed:
+			return 0, net.ErrClosed
+		case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
 			return 0, os.ErrDeadlineExceeded
+		case len(c.replies) > 0:
+			n := copy(p, c.replies[0])
+			if c.replies[0] = c.replies[0][n:]; !c.stream() || len(c.replies[0]) == 0 {
+				c.replies = c.replies[1:]
+			}
+			return n, nil
 		}
+		c.changed.Wait()
 	}
-	n := copy(p, c.rest)
-	if c.rest = c.rest[n:]; !c.stream {
-		c.rest = nil
-	}
-	return n, nil
 }
 
-// SetDeadline can't be taken back once it has passed.
-func (c *loneConn) SetDeadline(t time.Time) error {
+func (c *packetsConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	c.timer = time.AfterFunc(time.Until(t), c.expire)
-	return nil
-}
-
-func (c *loneConn) expire() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	select {
-	case <-c.expired:
+	c.deadline = t
+	switch {
+	case t.IsZero():
+	case c.timer == nil:
+		c.timer = time.AfterFunc(time.Until(t), c.wake)
 	default:
-		close(c.expired)
+		c.timer.Reset(time.Until(t))
 	}
-}
-
-func (c *loneConn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.timer != nil {
-		c.timer.Stop()
-	}
+	c.changed.Broadcast()
 	return nil
 }
 
-var _ io.ReadWriteCloser = (*loneConn)(nil)
+func (c *packetsConn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
+func (c *packetsConn) SetWriteDeadline(time.Time) error  { return nil }
+
+func (c *packetsConn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed.Broadcast()
+}
+
+func (c *packetsConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.changed.Broadcast()
+	return nil
+}

@@ -292,7 +292,19 @@ func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 			s.serveStream(server)
 			return
 		}
-		var writes sync.Mutex
+		replies := make(chan []byte, 512) // as long as nobody reads, as in a socket's buffer
+		ended := make(chan struct{})
+		defer close(ended)
+		s.wg.Go(func() {
+			for {
+				select {
+				case reply := <-replies:
+					server.Write(reply)
+				case <-ended:
+					return
+				}
+			}
+		})
 		buf := make([]byte, dns.MaxMsgSize)
 		for {
 			n, err := server.Read(buf) // one write of the client is one read here
@@ -302,9 +314,10 @@ func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 			query := slices.Clone(buf[:n])
 			s.wg.Go(func() {
 				if reply := s.Handle(query, false); reply != nil {
-					writes.Lock()
-					defer writes.Unlock()
-					server.Write(reply)
+					select {
+					case replies <- reply:
+					default: // full
+					}
 				}
 			})
 		}

@@ -232,6 +232,46 @@ func (q *Queries) LastCheck(ctx context.Context, tenantID string, domainID strin
 	return i, err
 }
 
+const newestDueDomains = `-- name: NewestDueDomains :many
+SELECT tenant_id, id, name, spelling, tokens, facets, proven_at, next_check_at, version, created_at, updated_at, mail_from, absent_at, holds FROM domains WHERE next_check_at > 0 AND next_check_at <= $1
+ORDER BY next_check_at DESC LIMIT CAST($2 AS BIGINT)
+`
+
+func (q *Queries) NewestDueDomains(ctx context.Context, now int64, most int64) ([]Domain, error) {
+	rows, err := q.db.Query(ctx, newestDueDomains, now, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Domain
+	for rows.Next() {
+		var i Domain
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.Name,
+			&i.Spelling,
+			&i.Tokens,
+			&i.Facets,
+			&i.ProvenAt,
+			&i.NextCheckAt,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.MailFrom,
+			&i.AbsentAt,
+			&i.Holds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const putOffDomain = `-- name: PutOffDomain :execrows
 UPDATE domains SET next_check_at = $1 WHERE tenant_id = $2 AND id = $3
 `

@@ -35,6 +35,10 @@ DELETE FROM domains WHERE tenant_id = @tenant_id AND id = @id;
 SELECT * FROM domains WHERE next_check_at > 0 AND next_check_at <= @now
 ORDER BY next_check_at LIMIT CAST(@most AS BIGINT);
 
+-- name: NewestDueDomains :many
+SELECT * FROM domains WHERE next_check_at > 0 AND next_check_at <= @now
+ORDER BY next_check_at DESC LIMIT CAST(@most AS BIGINT);
+
 -- name: PutOffDomain :execrows
 UPDATE domains SET next_check_at = @until WHERE tenant_id = @tenant_id AND id = @id;
 

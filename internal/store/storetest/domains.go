@@ -150,6 +150,7 @@ func dueDomains(w *world) {
 
 	until := start.Add(10 * time.Minute)
 	claim := func(now time.Time, limit int) (ids []sender.ID) {
+		until := now.Add(10 * time.Minute)
 		w.do(func(tx sender.Tx) error {
 			ids = nil
 			ds, err := tx.ClaimDueDomains(w.ctx, now, until, limit)
@@ -161,8 +162,8 @@ func dueDomains(w *world) {
 		})
 		return ids
 	}
-	w.same("the longest due first, of every tenant", claim(start, 2), []sender.ID{later, late})
-	w.same("the rest", claim(start, 2), []sender.ID{now})
+	w.same("the longest due and the last, of every tenant", claim(start, 2), []sender.ID{later, now})
+	w.same("the rest", claim(start, 2), []sender.ID{late})
 	w.same("nothing twice", claim(start, 2), []sender.ID(nil))
 	d, err := w.Domain(w.ctx, w.a, late)
 	w.must(err)
