@@ -58,8 +58,11 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		a := r.resolver.put(ctx, dial, q, how)
 		r.remember(n, a)
 		if first {
-			if a.cut == nil && (a.result == SawLame || a.result == SawREFUSED) {
-				g.lame = &a
+			if a.lame() && r.mayAskAny() {
+				// It may refuse this name or type only, and know the rest better than others.
+				if soa := r.resolver.put(ctx, dial, question{z.apex, dns.TypeSOA}, manner{zone: z.apex, tries: 1}); soa.lame() {
+					g.lame = &a
+				}
 			}
 			close(g.done)
 		}
@@ -72,6 +75,11 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 		a.detail = strings.TrimSuffix("named by too few resolvers to count; "+a.detail, "; ")
 	}
 	return a
+}
+
+// lame tells whether a server said that it does not hold what was asked.
+func (a answer) lame() bool {
+	return a.cut == nil && (a.result == SawLame || a.result == SawREFUSED)
 }
 
 // gate lets the first question to a server of a zone go ahead: one that does not hold the
