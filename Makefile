@@ -3,7 +3,7 @@
 #   make build      the binary, bin/postseal
 #   make demo       the whole journey on loopback, in seconds; nothing but Go needed
 #   make test       installs what the tests need, then runs them all: race detector, both databases, real peers
-#   make soak       a month of SOAK=1000 domains over a bad network, on fake time: minutes; make test does it, too
+#   make soak       a month of SOAK=1000 domains over a bad network, and shorter simulations, on fake time: minutes; make test does it, too
 #   make sweep      SWEEP=20000 domains at the rate of a million a day, on fake time
 #   make lint       formatting, vet, modernisers, staticcheck, generated code, cross builds
 #   make generate   the query package from its SQL (building sqlc takes minutes)
@@ -35,13 +35,14 @@ test:
 		(cd "$$(dirname $$mod)" && go test -race -shuffle=on -timeout 20m ./... </dev/null); \
 	done
 
-# Not with the race detector, which is what takes the time; go test -race runs a smaller one.
+# All simulations of weeks, and not with the race detector, which is what takes the time; go test
+# -race runs smaller ones.
 # The data file is in memory where there is a place for it: each of its commits would wait
 # for a disk, on a clock that does not.
 SOAK ?= 1000
 soak:
 	POSTSEAL_TEST_SOAK=$(SOAK) GOTMPDIR=$${GOTMPDIR:-$${TMPDIR:-/tmp}} TMPDIR=$$(scripts/test-tmp) \
-		go test -run '^TestSoak$$' -v -count=1 -timeout 60m ./internal/sender </dev/null
+		go test -run '^Test(Soak|Sweep|WatchSeesWhatIsPublished)$$' -v -count=1 -timeout 60m ./internal/sender </dev/null
 
 SWEEP ?= 20000
 sweep:

@@ -132,7 +132,7 @@ func TestOutcomeThatCannotBeRecordedInTheEndIsInDoubt(t *testing.T) {
 
 // otherNode starts a second dispatcher on the store of the first.
 func (h *harness) otherNode() (stop func()) {
-	h.store.exclusive = false
+	h.store.shared.Store(true)
 	return h.dispatch(h.node())
 }
 
@@ -178,7 +178,7 @@ func TestWorkerWithoutItsLeaseWritesOverNobody(t *testing.T) {
 func TestShutdownGivesBackWhatNobodyHasBegun(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		from := h.author()
-		h.store.exclusive = false
+		h.store.shared.Store(true)
 		h.way.take(slices.Repeat([]time.Duration{10 * time.Second}, 16)...) // all workers
 		var ms []sender.Message
 		for range 40 {

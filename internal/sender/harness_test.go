@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,7 +98,7 @@ func assemble(t *testing.T, checker *dnscheck.Checker, canaryZone string, change
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{T: t, logged: lines.String, store: &faulty{Store: st, exclusive: true}, checks: &lagging{Checker: checker}}
+	h := &harness{T: t, logged: lines.String, store: &faulty{Store: st}, checks: &lagging{Checker: checker}}
 	service, err := dnscheck.ParseDomain("mail.postseal.test")
 	if err != nil {
 		t.Fatal(err)
@@ -246,8 +247,8 @@ func giveKey(t testing.TB, st sender.Store, selector string) {
 // faulty is a store that can fail.
 type faulty struct {
 	*store.Store
-	exclusive bool
-	mu        sync.Mutex
+	shared atomic.Bool // with other processes
+	mu     sync.Mutex
 	// fault is asked before a statement of that name in a transaction; and as
 	// "committed", after the commit, whose success its error hides.
 	fault func(statement string) error
@@ -272,7 +273,7 @@ func (f *faulty) ask(statement string) error {
 	return fault(statement)
 }
 
-func (f *faulty) Exclusive() bool { return f.exclusive }
+func (f *faulty) Exclusive() bool { return !f.shared.Load() }
 
 func (f *faulty) Update(ctx context.Context, do func(sender.Tx) error) error {
 	if err := f.Store.Update(ctx, func(tx sender.Tx) error { return do(&faultyTx{tx, f}) }); err != nil {

@@ -28,7 +28,7 @@ const planned = 1_000_000
 // make sweep.
 func TestSweep(t *testing.T) {
 	domains := 400
-	if testing.Short() {
+	if raced || testing.Short() {
 		domains = 100
 	}
 	if text := os.Getenv("POSTSEAL_TEST_SWEEP"); text != "" {

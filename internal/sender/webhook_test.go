@@ -434,7 +434,7 @@ func TestOneBadEventDoesNotHoldUpOthers(t *testing.T) {
 // the event comes again, and under the id by which its receiver knows it.
 func TestPostedAndNotRecordedIsPostedAgain(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
-		h.store.exclusive = false
+		h.store.shared.Store(true)
 		h.post(h.Service)
 		w, secret := h.hook(h.admin, h.tenant.ID, "a.example", "x")
 		h.store.fail(failing(30*time.Second, "UpdateWebhookDelivery"))
@@ -477,7 +477,7 @@ func TestRestartOfAnExclusiveStoreGoesOnAtOnce(t *testing.T) {
 
 func TestTwoNodesPostEachEventOnce(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
-		h.store.exclusive = false
+		h.store.shared.Store(true)
 		h.post(h.Service)
 		h.post(h.node())
 		var want int

@@ -36,11 +36,12 @@ func onBoth(t *testing.T, test func(t *testing.T, open func(keys ...string) *Sto
 	}
 }
 
-// fill writes a value into every sealed column, and returns the tenant.
-func fill(t *testing.T, s *Store, messages int) sender.ID {
+// fill writes a value into every sealed column, and returns the tenant and another, which
+// has an HTTP provider.
+func fill(t *testing.T, s *Store, messages int) (tenant, other sender.ID) {
 	t.Helper()
 	ctx, at := t.Context(), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	tenant := sender.NewID()
+	tenant, other = sender.NewID(), sender.NewID()
 	if _, err := s.Secret(ctx, "secret", 32); err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +51,9 @@ func fill(t *testing.T, s *Store, messages int) sender.ID {
 				return tx.InsertTenant(ctx, sender.Tenant{ID: tenant, Organization: sender.DefaultOrganization, CreatedAt: at})
 			},
 			func() error {
+				return tx.InsertTenant(ctx, sender.Tenant{ID: other, Organization: sender.DefaultOrganization, CreatedAt: at})
+			},
+			func() error {
 				return tx.InsertKey(ctx, sender.Key{Selector: "selector", PKCS8: []byte("private"), CreatedAt: at})
 			},
 			func() error {
@@ -57,6 +61,15 @@ func fill(t *testing.T, s *Store, messages int) sender.ID {
 			},
 			func() error {
 				return tx.PutRelay(ctx, sender.Relay{Tenant: tenant, Host: "Mail.example.org", Port: 465, Username: "user", Password: "password", UpdatedAt: at})
+			},
+			func() error {
+				return tx.PutRelay(ctx, sender.Relay{Tenant: other, Password: "token", HTTP: &sender.HTTPProvider{Name: "api", Bearer: true, Method: "POST", URL: "https://api.example.org/"}, UpdatedAt: at})
+			},
+			func() error {
+				return tx.InsertWebhook(ctx, sender.Webhook{
+					ID: sender.NewID(), Tenant: tenant, URL: "https://hooks.example.org/", Format: sender.StandardFormat, Enabled: true, CreatedAt: at, UpdatedAt: at,
+					Secrets: []sender.WebhookSecret{{Key: "whsec_key"}}, Headers: map[string]sender.Password{"x-token": "value"},
+				})
 			},
 		} {
 			if err := write(); err != nil {
@@ -74,13 +87,13 @@ func fill(t *testing.T, s *Store, messages int) sender.ID {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tenant
+	return tenant, other
 }
 
 func TestResealedValuesOpenWithTheNewKeyAlone(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func(...string) *Store) {
 		older, newer := GenerateKey(), GenerateKey()
-		tenant := fill(t, open(older), 2*resealPage+1)
+		tenant, other := fill(t, open(older), 2*resealPage+1)
 		s := open(newer, older)
 		for _, again := range []bool{false, true} { // the second time it finds nothing to do
 			all, err := s.Reseal(t.Context(), nil, func(err error) { t.Error(err) })
@@ -111,6 +124,12 @@ func TestResealedValuesOpenWithTheNewKeyAlone(t *testing.T) {
 		if r, err := s.Relay(ctx, tenant); err != nil || r.Password != "password" || r.PasswordLost != nil {
 			t.Error(r.PasswordLost, err)
 		}
+		if r, err := s.Relay(ctx, other); err != nil || r.Password != "token" || r.HTTP == nil || r.HTTP.URL != "https://api.example.org/" || r.PasswordLost != nil {
+			t.Error(r.PasswordLost, err)
+		}
+		if ws, err := s.Webhooks(ctx, tenant, sender.Page{}); err != nil || len(ws) != 1 || ws[0].SecretsLost != nil || ws[0].Secrets[0].Key != "whsec_key" || ws[0].Headers["x-token"] != "value" {
+			t.Error(ws, err)
+		}
 		err := s.Update(ctx, func(tx sender.Tx) error {
 			now := time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)
 			ms, err := tx.ClaimMessages(ctx, "owner", now, now.Add(time.Minute), 1000)
@@ -129,7 +148,7 @@ func TestResealedValuesOpenWithTheNewKeyAlone(t *testing.T) {
 func TestLostKeyIsToldAndHarmsNothingElse(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func(...string) *Store) {
 		lostKey := GenerateKey()
-		tenant := fill(t, open(lostKey), 1)
+		tenant, other := fill(t, open(lostKey), 1)
 		s, ctx := open(GenerateKey()), t.Context()
 		id, _, _ := strings.Cut(lostKey, ":")
 		names := func(err error) {
@@ -155,6 +174,22 @@ func TestLostKeyIsToldAndHarmsNothingElse(t *testing.T) {
 			t.Errorf("%+v, %v", r, err)
 		}
 		names(r.PasswordLost)
+		if r, err = s.Relay(ctx, other); err != nil || r.HTTP == nil || r.HTTP.URL != "" || r.Password != "" {
+			t.Errorf("%+v, %v", r, err)
+		}
+		names(r.PasswordLost)
+		// What can't be opened is kept as it is when the webhook is written for other reasons.
+		ws, err := s.Webhooks(ctx, tenant, sender.Page{})
+		if err != nil || len(ws) != 1 || len(ws[0].Secrets) != 0 {
+			t.Fatalf("%+v, %v", ws, err)
+		}
+		names(ws[0].SecretsLost)
+		if err := s.Update(ctx, func(tx sender.Tx) error { return tx.UpdateWebhook(ctx, ws[0]) }); err != nil {
+			t.Error(err)
+		}
+		if w, err := open(lostKey).Webhook(ctx, tenant, ws[0].ID); err != nil || w.SecretsLost != nil || len(w.Secrets) != 1 {
+			t.Errorf("with the key that came back: %+v, %v", w, err)
+		}
 		var lost []string
 		all, err := s.Reseal(ctx, nil, func(err error) {
 			names(err)
