@@ -146,12 +146,12 @@ func (s *Store) sealedRows(ctx context.Context, c sealed, after []string) ([]sea
 // resealRow writes a value in place of the one that was read.
 func (t *tx) resealRow(ctx context.Context, c sealed, row sealedRow, plain []byte) (int, error) {
 	args := []any{t.keys.seal(plain, c.at(row.columns)), row.value}
-	where := ""
+	var where strings.Builder
 	for i, k := range c.key {
-		where += fmt.Sprintf(" AND %s = $%d", k, i+3)
+		fmt.Fprintf(&where, " AND %s = $%d", k, i+3)
 		args = append(args, row.columns[i])
 	}
-	tag, err := t.conn.Exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s = $2%s`, c.table, c.column, c.column, where), args...)
+	tag, err := t.conn.Exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s = $2%s`, c.table, c.column, c.column, &where), args...)
 	return int(tag.RowsAffected()), err
 }
 
