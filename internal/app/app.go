@@ -242,7 +242,7 @@ func (c WebhooksConfig) poster() (*webhook.Poster, error) {
 	}
 	guard := outbound.Guard{Allow: allow, Ports: webhook.Ports, Setting: "webhooks.allow"}
 	return webhook.New(webhook.Config{
-		Client:  guard.Client(outbound.ClientConfig{Roots: roots, Plain: c.Insecure, Timeout: c.Timeout}),
+		Client:  guard.Client(outbound.ClientConfig{Roots: roots, Plain: c.PlainHTTP, Timeout: c.Timeout}),
 		Formats: map[sender.WebhookFormat]webhook.Body{pingone.ActivityFormat: pingone.Activities},
 	}), nil
 }

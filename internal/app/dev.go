@@ -202,7 +202,7 @@ func (d *Dev) config(c DevConfig) (Config, error) {
 		Nameservers: []Nameserver{{Host: "ns1." + devService, Addresses: []string{"127.0.0.1"}}},
 	}
 	cfg.Send.TenantRelays.Allow, cfg.Send.TenantRelays.PlainHTTP = []string{"127.0.0.0/8", "::1"}, true
-	cfg.Webhooks.Allow, cfg.Webhooks.Insecure = cfg.Send.TenantRelays.Allow, true
+	cfg.Webhooks.Allow, cfg.Webhooks.PlainHTTP = cfg.Send.TenantRelays.Allow, true
 	cfg.Verify.Quorum = 1
 	cfg.DNS.RateLimit = 0
 	cfg.DNS.Mode = string(dnscheck.ModeResolver) // our own server stands for the whole DNS

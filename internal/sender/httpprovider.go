@@ -59,7 +59,7 @@ type HTTPRequest struct {
 
 // Limits of an HTTP provider.
 const (
-	maxProviderURL    = 2000
+	maxEndpoint       = 2000
 	maxProviderHeader = 4000 // octets of a name and its value
 	maxHTTPHeaders    = 20
 	maxProviderBody   = 100 << 10
@@ -99,8 +99,8 @@ func parseEndpoint(field, s string, plain bool) (e endpoint, err error) {
 	switch {
 	case s == "":
 		return e, Errorf(Required, field, "The URL is missing.")
-	case len(s) > maxProviderURL || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7F || r == '\\' }):
-		return wrong("The URL has more than %d octets, or blanks or other characters that must be percent-encoded.", maxProviderURL)
+	case len(s) > maxEndpoint || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7F || r == '\\' }):
+		return wrong("The URL has more than %d octets, or blanks or other characters that must be percent-encoded.", maxEndpoint)
 	case strings.Contains(s, "#"):
 		return wrong("The URL has a fragment (#), which is never sent; leave it out.")
 	}
@@ -120,7 +120,7 @@ func parseEndpoint(field, s string, plain bool) (e endpoint, err error) {
 	}
 	e.path, e.query, e.questions = strings.Cut(rest, "?")
 	if strings.ContainsAny(authority, "@$") {
-		return wrong("The URL names a user or has a placeholder in its host; the host is fixed, and credentials belong into the authentication.")
+		return wrong("The URL names a user or has a placeholder in its host; the host is fixed, and credentials don't belong into a URL.")
 	}
 	x := template.Compile(rest, template.Component).Execute(nil)
 	u, err := url.Parse(e.scheme + "://" + authority + x)
@@ -134,7 +134,7 @@ func parseEndpoint(field, s string, plain bool) (e endpoint, err error) {
 	if err := checkHost(e.host); err != nil {
 		return wrong("The host of the URL, %s, is not the name of a host.", quote(e.host))
 	}
-	if n, err := strconv.Atoi(e.port); e.port != "" && (err != nil || n > 65535 || n < firstFreePort && !slices.Contains(webPorts, n)) {
+	if n, err := strconv.Atoi(e.port); strings.HasSuffix(authority, ":") || e.port != "" && (err != nil || n > 65535 || n < firstFreePort && !slices.Contains(webPorts, n)) {
 		return wrong("%s is not a port of HTTP; use 443, or one from %d to 65535.", quote(e.port), firstFreePort)
 	}
 	return e, nil

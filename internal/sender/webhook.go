@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,8 +12,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/postseal/postseal/internal/dnscheck"
 )
 
 // The events of webhooks themselves.
@@ -142,7 +138,6 @@ type NewWebhook struct {
 }
 
 const (
-	maxWebhookURL         = 2048
 	maxWebhookDescription = 256
 	maxWebhookTypes       = 100
 	maxWebhookHeaders     = 20
@@ -174,21 +169,9 @@ var hookHeaders = append([]string{"content-type", "user-agent", "webhook-id", "w
 
 // check looks at what a client says. Where the host leads to is looked at when it is
 // connected to.
-func (n NewWebhook) check(insecure bool) error {
-	u, err := url.Parse(n.URL)
-	switch {
-	case n.URL == "":
-		return Errorf(Required, "url", "url is missing: give the https URL that events are to be posted to.")
-	case err != nil || len(n.URL) > maxWebhookURL || u.Opaque != "" || u.Hostname() == "" || strings.ContainsFunc(n.URL, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return Errorf(Invalid, "url", "The URL can't be read: write it as https://HOST/PATH, of at most %d characters.", maxWebhookURL)
-	case u.Scheme != "https" && (!insecure || u.Scheme != "http"):
-		return Errorf(Invalid, "url", "The URL must begin with https://.")
-	case u.User != nil:
-		return Errorf(Invalid, "url", "The URL holds a user name or a password: what is posted is signed, check that instead.")
-	case u.Fragment != "":
-		return Errorf(Invalid, "url", "The URL has a fragment, which is never sent: leave out what begins with #.")
-	case !hookHost(u):
-		return Errorf(Invalid, "url", "%s is not the name of a host.", quote(u.Host))
+func (n NewWebhook) check(plain bool) error {
+	if _, err := parseEndpoint("url", n.URL, plain); err != nil {
+		return err
 	}
 	if n.Description != "" {
 		if err := checkLabel("description", n.Description, maxWebhookDescription); err != nil {
@@ -220,20 +203,6 @@ func (n NewWebhook) check(insecure bool) error {
 	return nil
 }
 
-// hookHost takes an IP address or the name of a host, and a port that there can be.
-func hookHost(u *url.URL) bool {
-	if p := u.Port(); p != "" || strings.HasSuffix(u.Host, ":") {
-		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
-			return false
-		}
-	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
-		return ip.Zone() == ""
-	}
-	name, err := dnscheck.ParseName(u.Hostname())
-	return err == nil && isHostName(name.String())
-}
-
 // set takes over what a client says.
 func (w *Webhook) set(n NewWebhook) {
 	w.URL, w.Description, w.Types, w.Format, w.Headers, w.Document = n.URL, n.Description, n.Types, n.Format, n.Headers, n.Document
@@ -259,7 +228,7 @@ func (s *Service) CreateWebhook(ctx context.Context, p Principal, tenant ID, n N
 	if limit <= 0 || s.poster == nil {
 		return Webhook{}, "", Errorf(Refused, "webhooks", "This instance has no webhooks; its operator can change that with webhooks.per_tenant.")
 	}
-	if err := n.check(s.settings.Webhooks.Insecure); err != nil {
+	if err := n.check(s.settings.Webhooks.PlainHTTP); err != nil {
 		return Webhook{}, "", err
 	}
 	now := s.now()
@@ -344,7 +313,7 @@ func (s *Service) ChangeWebhook(ctx context.Context, p Principal, tenant, id ID,
 	var w Webhook
 	err := s.changeWebhook(ctx, tenant, id, func(tx Tx, was Webhook) error {
 		n := change(was.shown())
-		if err := n.check(s.settings.Webhooks.Insecure); err != nil {
+		if err := n.check(s.settings.Webhooks.PlainHTTP); err != nil {
 			return err
 		}
 		if was.SecretsLost != nil && len(n.Headers) > 0 {
@@ -488,96 +457,4 @@ func (s *Service) TestWebhook(ctx context.Context, p Principal, tenant, id ID) (
 		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventWebhookTested, id, s.now(), "status", strconv.Itoa(got.Status)))
 	})
 	return got, err
-}
-
-// WebhookDeliveries lists what was and is to be posted to a webhook, the newest event
-// first: page.After is the last one of the page before.
-func (s *Service) WebhookDeliveries(ctx context.Context, p Principal, tenant, id ID, page Page) ([]WebhookDelivery, error) {
-	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleReader); err != nil {
-		return nil, err
-	}
-	if _, err := s.store.Webhook(ctx, tenant, id); err != nil {
-		return nil, err
-	}
-	return s.store.WebhookDeliveries(ctx, tenant, id, page)
-}
-
-// Replay says which events are posted again: one, whatever its type, or those that
-// the webhook wants since a time, or after an event.
-type Replay struct {
-	Event ID
-	Since time.Time
-	After ID
-}
-
-// Replayed is what became of it: Last is the newest event that was looked at, and More
-// that there are further ones after it.
-type Replayed struct {
-	Queued int
-	Last   ID
-	More   bool
-}
-
-// Replay queues events for a webhook again, under the webhook-id that they had. One
-// call looks at a thousand. Errors: Required on "event", NotFound, Conflict on
-// "enabled" for a webhook that is disabled.
-func (s *Service) Replay(ctx context.Context, p Principal, tenant, id ID, r Replay) (done Replayed, err error) {
-	if _, err := s.AuthorizeWhole(ctx, p, tenant, RoleAdmin); err != nil {
-		return done, err
-	}
-	if r.Event == "" && r.After == "" && r.Since.IsZero() {
-		return done, Errorf(Required, "event", "Say what is to be posted again: event, since or after.")
-	}
-	err = s.changeWebhook(ctx, tenant, id, func(tx Tx, w Webhook) error {
-		if !w.Enabled {
-			return Errorf(Conflict, "enabled", "The webhook is disabled; enable it first.")
-		}
-		now := s.now()
-		var err error
-		if done, err = s.replay(ctx, tx, w, r, now); err != nil {
-			return err
-		}
-		return tx.InsertEvent(ctx, NewEvent(p, tenant, EventWebhookReplayed, id, now, "events", strconv.Itoa(done.Queued)))
-	})
-	return done, err
-}
-
-func (s *Service) replay(ctx context.Context, tx Tx, w Webhook, r Replay, now time.Time) (done Replayed, err error) {
-	if r.Event != "" {
-		if _, err := tx.Event(ctx, w.Tenant, r.Event); err != nil {
-			return done, err
-		}
-		return Replayed{Queued: 1, Last: r.Event}, tx.PutWebhookDelivery(ctx, w.Tenant, w.ID, r.Event, now)
-	}
-	after := r.After
-	if at := firstID(r.Since); after < at {
-		after = at
-	}
-	events, err := tx.Events(ctx, w.Tenant, Page{After: after, Limit: replayBatch + 1})
-	if err != nil {
-		return done, err
-	}
-	if done.More = len(events) > replayBatch; done.More {
-		events = events[:replayBatch]
-	}
-	for _, e := range events {
-		done.Last = e.ID
-		if !Wants(w.Types, e.Type) || e.At.Before(r.Since) { // ids may be ahead of the clock
-			continue
-		}
-		if err := tx.PutWebhookDelivery(ctx, w.Tenant, w.ID, e.ID, now); err != nil {
-			return done, err
-		}
-		done.Queued++
-	}
-	return done, nil
-}
-
-// firstID is before every id that NewID made at that time or later.
-func firstID(t time.Time) ID {
-	if t.IsZero() || t.UnixMilli() < 0 {
-		return ""
-	}
-	h := fmt.Sprintf("%012x", t.UnixMilli())
-	return ID(h[:8] + "-" + h[8:12] + "-7000-8000-000000000000")
 }

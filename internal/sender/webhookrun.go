@@ -13,7 +13,7 @@ import (
 // Webhooks are the settings of webhooks. Start from [DefaultSettings].
 type Webhooks struct {
 	PerTenant int  // that a tenant can have; 0: none
-	Insecure  bool // URLs may be http, for development
+	PlainHTTP bool // URLs may be http, for development
 	// Workers is how many webhooks are served at a time. A quarter of them serves those
 	// in trouble, and no tenant gets more than an eighth.
 	Workers    int

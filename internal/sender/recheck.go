@@ -1,0 +1,132 @@
+package sender
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/postseal/postseal/internal/dnscheck"
+)
+
+// RecheckDue looks at up to limit domains whose next check is due, a few at a
+// time, and returns how many there were. Domains it doesn't come to finish fall
+// due again when their lease ends.
+func (s *Service) RecheckDue(ctx context.Context, limit int) (int, error) {
+	const lease = 2 * time.Minute
+	const atATime = 64 // most of them wait for the network
+	var due []Domain
+	err := s.store.Update(ctx, func(tx Tx) error {
+		var err error
+		due, err = tx.ClaimDueDomains(ctx, s.now(), s.now().Add(lease), limit)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	forEach(due, atATime, func(d Domain) {
+		if err := s.recheck(ctx, d); err != nil && ctx.Err() == nil && KindOf(err) != NotFound {
+			s.log.Warn("re-check of a domain failed; it is tried again soon", "tenant", d.Tenant, "domain", d.ID, "error", err)
+		}
+	})
+	return len(due), ctx.Err()
+}
+
+func (s *Service) recheck(ctx context.Context, d Domain) error {
+	if slices.ContainsFunc(d.Facets, func(f Facet) bool { return f.Renewable(s.now(), s.settings.Verify) }) {
+		var err error
+		if d, err = s.renew(ctx, d); err != nil {
+			return err
+		}
+	}
+	purposes, err := s.unsettled(ctx, d)
+	if err == nil {
+		_, err = s.look(ctx, d, purposes, false, false)
+	}
+	return err
+}
+
+// unsettled lists the purposes that a domain is looked at for between two sweeps: not those
+// that were seen well in the last one, so that one record which is gone, or one lost packet,
+// does not cost the questions of all the others every time. nil means all, as in a sweep.
+func (s *Service) unsettled(ctx context.Context, d Domain) ([]dnscheck.Purpose, error) {
+	now := s.now()
+	recent := func(f Facet) bool {
+		return now.Sub(f.CheckedAt) < s.settings.Verify.VerifiedEvery/2 && (f.Status == Verified || !worthWatching(d, f))
+	}
+	if !slices.ContainsFunc(d.Facets, recent) {
+		return nil, nil
+	}
+	last, err := s.store.LastCheck(ctx, d.Tenant, d.ID)
+	if err != nil && KindOf(err) != NotFound {
+		return nil, err
+	}
+	var purposes []dnscheck.Purpose
+	for _, f := range d.Facets {
+		settled := recent(f) && (f.Status != Verified || Observe(findingsOf(last.Findings, f), false).Outcome == dnscheck.Match)
+		if !settled && !slices.Contains(purposes, f.Purpose) {
+			purposes = append(purposes, f.Purpose)
+		}
+	}
+	return purposes, nil
+}
+
+// renew replaces the tokens of facets that lapsed too long ago: a new epoch,
+// pending again.
+func (s *Service) renew(ctx context.Context, old Domain) (Domain, error) {
+	t, err := s.tenant(ctx, old.Tenant)
+	if err != nil {
+		return Domain{}, err
+	}
+	fresh, err := s.provider.Provision(ctx, t, old.Name)
+	if err != nil {
+		return Domain{}, err
+	}
+	var d Domain
+	err = s.store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockDomain(ctx, old.Tenant, old.Name); err != nil {
+			return err
+		}
+		var err error
+		if d, err = tx.Domain(ctx, old.Tenant, old.ID); err != nil {
+			return err
+		}
+		now := s.now()
+		for i, f := range d.Facets {
+			if !f.Renewable(now, s.settings.Verify) {
+				continue
+			}
+			d.Facets[i] = Facet{Purpose: f.Purpose, Region: f.Region, Status: Pending, Epoch: f.Epoch + 1, Since: now}
+			if f.Purpose == dnscheck.Environment {
+				d.Tokens.Environment = fresh.Environment
+			}
+			for j, r := range d.Tokens.Regions {
+				k := slices.IndexFunc(fresh.Regions, func(x RegionTokens) bool { return x.Region == r.Region })
+				if r.Region != f.Region || k < 0 {
+					continue
+				}
+				switch f.Purpose {
+				case dnscheck.Ownership:
+					d.Tokens.Regions[j].Ownership = fresh.Regions[k].Ownership
+				case dnscheck.DKIM:
+					d.Tokens.Regions[j].DKIM = fresh.Regions[k].DKIM
+				}
+			}
+			if err := tx.InsertEvent(ctx, NewEvent(Principal{}, d.Tenant, EventFacetRenewed, d.ID, now, "domainName", d.Spelling, "purpose", string(f.Purpose), "region", f.Region)); err != nil {
+				return err
+			}
+		}
+		if d.Proven() { // by something else; where not, the keys are made when it is
+			if err := tx.Enqueue(ctx, Task{Kind: TaskKeys, Tenant: d.Tenant, Object: d.ID}); err != nil {
+				return err
+			}
+		}
+		d.UpdatedAt = now
+		if err := tx.UpdateDomain(ctx, d); err != nil {
+			return err
+		}
+		d.Version++
+		return nil
+	})
+	s.changes.Add(1)
+	return d, err
+}
