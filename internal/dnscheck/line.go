@@ -17,8 +17,8 @@ import (
 const (
 	// serverWindow is how many questions to one server are under way at a time, and lineWindow
 	// how many of them on one line: so many fit into the buffers that systems give sockets.
-	serverWindow = 256
-	lineWindow   = 128
+	serverWindow = 128
+	lineWindow   = 64
 	// lineUses and lineAge end a line: whoever finds out its port has little time to use that.
 	lineUses = 1000
 	lineAge  = 10 * time.Second
