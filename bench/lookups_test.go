@@ -30,6 +30,7 @@ const (
 	perDomain    = 5
 	sweepKey     = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 	window       = 1000 // questions under way
+	calm         = 128  // as many as the engine has under way with one server, which a socket's buffer holds
 )
 
 // sweepRecords are what the zone holds of a domain.
@@ -183,7 +184,7 @@ func wire(name string, qtype uint16) []byte {
 
 // rawPass is the leanest client there is: packets made beforehand, two sockets, a window
 // of ids, nothing read of an answer but its id, its code and that it has records.
-func rawPass(b *testing.B, address string, packets [][]byte) {
+func rawPass(b *testing.B, address string, packets [][]byte, window int) {
 	b.Helper()
 	var wg sync.WaitGroup
 	for s := range 2 {
@@ -195,7 +196,7 @@ func rawPass(b *testing.B, address string, packets [][]byte) {
 			}
 			defer conn.Close()
 			own := packets[s*len(packets)/2 : (s+1)*len(packets)/2]
-			var slots [window / 2]int // of own, by id; -1: free
+			slots := make([]int, window/2) // of own, by id; -1: free
 			next, done := 0, 0
 			send := func(id int) {
 				if slots[id] = -1; next < len(own) {
@@ -348,11 +349,12 @@ func BenchmarkSweepLookups(b *testing.B) {
 		b.Fatal(err)
 	}
 	const lookups = sweepDomains * perDomain
-	var raw, ours, checks []pass
+	var raw, lean, ours, checks []pass
 	var perf []float64
 	for b.Loop() {
 		for range rounds {
-			raw = append(raw, measure(lookups, func() { rawPass(b, address, packets) }))
+			raw = append(raw, measure(lookups, func() { rawPass(b, address, packets, window) }))
+			lean = append(lean, measure(lookups, func() { rawPass(b, address, packets, calm) }))
 			ours = append(ours, measure(lookups, func() { lookupPass(b, client, records) }))
 			checks = append(checks, measure(lookups, func() { checkPass(b, c, names, records) }))
 			perf = append(perf, dnsperfPass(b, dnsperf, address, questions))
@@ -363,6 +365,7 @@ func BenchmarkSweepLookups(b *testing.B) {
 	}
 	b.ReportMetric(0, "ns/op")
 	reportPasses(b, "raw", raw, raw)
+	reportPasses(b, "calm", lean, raw)
 	reportPasses(b, "ours", ours, raw)
 	reportPasses(b, "checks", checks, raw)
 	b.ReportMetric(median(perf), "dnsperf/s")
@@ -379,7 +382,7 @@ func reportPasses(b *testing.B, title string, ps, limit []pass) {
 	}
 	b.ReportMetric(median(rate), title+"/s")
 	b.ReportMetric(median(cpu), title+"-us")
-	if title != "raw" {
+	if &ps[0] != &limit[0] {
 		b.ReportMetric(median(allocs), title+"-allocs")
 		b.ReportMetric(median(slower), title+"-slower")
 		b.ReportMetric(median(dearer), title+"-dearer")

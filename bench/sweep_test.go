@@ -72,7 +72,7 @@ func newCore(b *testing.B, n int) *core {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		return counted{conn, &c.packets}, err
 	}
-	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: []string{"192.0.2.9"}, Dial: dial, Timeout: 3 * time.Second})
+	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: []string{"192.0.2.9"}, Dial: dial})
 	must(err)
 	checker, err := dnscheck.NewChecker(dnscheck.CheckerConfig{
 		Resolver: resolver, Quorum: 1, Mode: dnscheck.ModeAuthoritative, Timeout: time.Minute, ZoneRate: 1e6, ZoneBurst: 1e6,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -181,13 +182,7 @@ func (c *Checker) Confirm(ctx context.Context, domain Name, want []Record) []Fin
 func (r *run) checkAll(ctx context.Context, want []Record) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	for i, rec := range want {
-		if i < maxChecked {
-			q := rec.question()
-			r.wanted[q] = append(r.wanted[q], rec)
-			r.list = append(r.list, rec)
-		}
-	}
+	r.list = want[:min(len(want), maxChecked)]
 	findings := make([]Finding, len(want))
 	var wg sync.WaitGroup
 	for i, rec := range want {
@@ -223,7 +218,6 @@ func unasked(rec Record, fix string) Finding {
 func (c *Checker) newRun(domain Name) *run {
 	return &run{
 		Checker: c, domain: domain,
-		wanted:  make(map[question][]Record),
 		flights: make(map[flightKey]any),
 		health:  make(map[netip.Addr]int),
 		gates:   make(map[string]*gate),
@@ -234,11 +228,10 @@ func (c *Checker) newRun(domain Name) *run {
 type run struct {
 	*Checker
 	domain Name
-	glance bool                  // what explains an absence may be found later
-	afresh bool                  // what was heard before does not count
-	curt   bool                  // what is absent is not explained
-	wanted map[question][]Record // written before the check begins
-	list   []Record
+	glance bool     // what explains an absence may be found later
+	afresh bool     // what was heard before does not count
+	curt   bool     // what is absent is not explained
+	list   []Record // what is checked
 
 	mu        sync.Mutex
 	flights   map[flightKey]any  // of *flight
@@ -277,6 +270,17 @@ func once[T any](r *run, key flightKey, ask func() T) T {
 	defer close(f.done)
 	f.value = ask()
 	return f.value
+}
+
+// wanted are the records of the check that a question is about.
+func (r *run) wanted(q question) iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		for _, rec := range r.list {
+			if rec.question() == q && !yield(rec) {
+				return
+			}
+		}
+	}
 }
 
 // all puts the question of a wanted record to every resolver.
@@ -367,7 +371,7 @@ func (r *run) mayAskAny() bool { return r.questions.Add(1) <= int64(r.maxQuestio
 // decided tells whether the answers so far make every record behind q a match, so that slow
 // servers can only add notes. Negative answers never decide early: all servers must speak.
 func (r *run) decided(q question, got []answer) bool {
-	for _, rec := range r.wanted[q] {
+	for rec := range r.wanted(q) {
 		need, n := 1, 0
 		switch {
 		case rec.Purpose.grants():
@@ -456,6 +460,12 @@ func (r *run) prove(answers []answer) {
 // opinions judges each answer for itself.
 func (r *run) opinions(ctx context.Context, rec Record, q question, answers []answer) []opinion {
 	opinions := make([]opinion, len(answers))
+	if len(answers) == 1 {
+		if a := answers[0]; a.next == "" {
+			opinions[0] = r.opine(ctx, rec, q, a)
+		}
+		return opinions
+	}
 	memo := make(map[string]opinion) // servers mostly say the same, and SPF is dear
 	for i, a := range answers {
 		if a.next != "" {

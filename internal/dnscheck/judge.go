@@ -231,7 +231,7 @@ func (r *run) decidedBy(q question, got []answer) bool {
 		if a.width == 0 || !a.told() || a.next != "" {
 			continue
 		}
-		for _, rec := range r.wanted[q] {
+		for rec := range r.wanted(q) {
 			if !r.looksRight(rec, q, a) {
 				return false
 			}
