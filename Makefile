@@ -29,20 +29,21 @@ test: export CGO_ENABLED := 1
 test:
 	@scripts/install-test-deps </dev/null
 	@$(MAKE) --no-print-directory soak
-	go test -race -shuffle=on -timeout 20m ./... </dev/null
+	$(IN_MEMORY) go test -race -shuffle=on -timeout 20m ./... </dev/null
 	@for mod in $$(find . -mindepth 2 -name go.mod -not -path './tools/*' | sort); do \
 		echo "go test, in $$(dirname $$mod)"; \
-		(cd "$$(dirname $$mod)" && go test -race -shuffle=on -timeout 20m ./... </dev/null); \
+		(cd "$$(dirname $$mod)" && $(IN_MEMORY) go test -race -shuffle=on -timeout 20m ./... </dev/null); \
 	done
+
+# What tests write goes to memory where there is a place for it: each commit would wait for a
+# disk, in simulations on a clock that does not.
+IN_MEMORY = GOTMPDIR=$${GOTMPDIR:-$${TMPDIR:-/tmp}} TMPDIR="$$('$(CURDIR)/scripts/test-tmp')"
 
 # All simulations of weeks, and not with the race detector, which is what takes the time; go test
 # -race runs smaller ones.
-# The data file is in memory where there is a place for it: each of its commits would wait
-# for a disk, on a clock that does not.
 SOAK ?= 1000
 soak:
-	POSTSEAL_TEST_SOAK=$(SOAK) GOTMPDIR=$${GOTMPDIR:-$${TMPDIR:-/tmp}} TMPDIR=$$(scripts/test-tmp) \
-		go test -run '^Test(Soak|Sweep|WatchSeesWhatIsPublished)$$' -v -count=1 -timeout 60m ./internal/sender </dev/null
+	POSTSEAL_TEST_SOAK=$(SOAK) $(IN_MEMORY) go test -run '^Test(Soak|Sweep|WatchSeesWhatIsPublished)$$' -v -count=1 -timeout 60m ./internal/sender </dev/null
 
 SWEEP ?= 20000
 sweep:
