@@ -471,7 +471,7 @@ func (r *run) opinions(ctx context.Context, rec Record, q question, answers []an
 		if a.next != "" {
 			continue // judged by what the servers say that it leads to
 		}
-		key := a.result + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
+		key := a.result + "\x00" + a.dname + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
 		op, ok := memo[key]
 		if !ok || !a.told() {
 			op = r.opine(ctx, rec, q, a)

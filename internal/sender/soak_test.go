@@ -95,9 +95,11 @@ func soak(t *testing.T, domains, days int) int64 {
 			due := func(at time.Time) bool { return !at.IsZero() && !at.Before(now) && at.Before(now.Add(tick)) }
 			if due(s.lost) {
 				n.withdraw(h.Records(s.Domain))
+				s.lost = time.Now()
 			}
 			if due(s.back) {
 				n.restore(h.Records(s.Domain))
+				s.back = time.Now()
 			}
 		}
 		switch {
