@@ -118,7 +118,6 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 		if byClient && known && !moved {
 			return nil // reading a status again and again must not write again and again
 		}
-		d.NextCheck = s.nextCheck(d, purposes, seen, now, byClient)
 		switch proven := d.Proven(); {
 		case proven && !held:
 			if d.ProvenAt.IsZero() {
@@ -135,6 +134,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 				return err
 			}
 		}
+		d.NextCheck = s.nextCheck(d, purposes, seen, now, byClient)
 		if !d.Holds() { // nothing is left that could be absent
 			d.AbsentSince = time.Time{}
 		}
@@ -162,7 +162,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 func (s *Service) nextCheck(d Domain, purposes []dnscheck.Purpose, seen []Observation, now time.Time, byClient bool) time.Time {
 	var next time.Time
 	for i, f := range d.Facets {
-		if !worthWatching(d, f) || byClient && !f.CheckedAt.Equal(now) { // not asked for
+		if !s.worthWatching(d, f, now) || byClient && !f.CheckedAt.Equal(now) { // not asked for
 			continue
 		}
 		at := NextCheck(f, seen[i], now, s.settings.Verify)
@@ -186,12 +186,12 @@ func (s *Service) nextCheck(d Domain, purposes []dnscheck.Purpose, seen []Observ
 	return next
 }
 
-// worthWatching: the environment record is optional and SPF proves nothing, so
-// that while they are merely absent they don't keep a proven domain on close
-// watch.
-func worthWatching(d Domain, f Facet) bool {
+// worthWatching: the environment record is optional and SPF proves nothing, so that while
+// they are merely absent they don't keep a proven domain on close watch, once they have had
+// the time to come along with the record that proved it.
+func (s *Service) worthWatching(d Domain, f Facet, now time.Time) bool {
 	optional := f.Purpose == dnscheck.Environment || f.Purpose == dnscheck.SPF
-	return f.Status != Pending || !optional || !d.Proven()
+	return f.Status != Pending || !optional || !d.Proven() || now.Sub(d.ProvenAt) < s.settings.Verify.PendingClose
 }
 
 func findingsOf(all []dnscheck.Finding, f Facet) []dnscheck.Finding {

@@ -123,6 +123,44 @@ func (h *harness) makeDue(d sender.Domain) {
 	time.Sleep(time.Microsecond)
 }
 
+// Who publishes everything at once may be looked at in the middle of it.
+func TestOptionalRecordsThatComeAMomentLaterAreSeen(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		h.sweep(5*time.Second, 100)
+		d := h.domain("example.org")
+		time.Sleep(time.Hour)
+		h.publish(d, dnscheck.Ownership, dnscheck.DKIM)
+		for start := time.Now(); !h.read(d).Proven(); time.Sleep(time.Second) {
+			if time.Since(start) > 10*time.Minute {
+				t.Fatal("not proven")
+			}
+		}
+		h.publish(d, dnscheck.Environment, dnscheck.SPF)
+		time.Sleep(3 * time.Minute)
+		for _, f := range h.read(d).Facets {
+			if f.Status != sender.Verified {
+				t.Errorf("%s %s is %s", f.Purpose, f.Region, f.Status)
+			}
+		}
+		time.Sleep(time.Hour)
+		if next := time.Until(h.read(d).NextCheck); next < 12*time.Hour {
+			t.Errorf("the next check is in %s", next)
+		}
+	})
+}
+
+// The environment record is optional: a domain that does without is not watched for ever.
+func TestAbsentOptionalRecordsAreNotWatchedForLong(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		h.sweep(5*time.Second, 100)
+		d := h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM)
+		time.Sleep(15 * time.Minute)
+		if next := time.Until(h.read(d).NextCheck); next < 12*time.Hour {
+			t.Errorf("the next check is in %s", next)
+		}
+	})
+}
+
 func TestOtherProofKeepsTheDomainProven(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		d := h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM)

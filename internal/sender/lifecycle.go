@@ -125,8 +125,8 @@ func (f Facet) Renewable(now time.Time, v Verify) bool {
 }
 
 // pendingPace makes the waits for a pending facet grow with its age once the close watch is
-// over: whoever publishes after an hour is seen within two minutes, after a day within 36.
-const pendingPace = 40
+// over: whoever publishes after an hour is seen within some 70 seconds, after a day within 24 minutes.
+const pendingPace = 60
 
 // NextCheck returns when a facet is worth looking at again after this
 // observation: closely while pending, then ever more rarely; daily while

@@ -130,7 +130,7 @@ func TestNextCheckIsCloseAtFirstThenRare(t *testing.T) {
 	}{
 		{"new", facetIn(Pending, time.Minute), Observation{Outcome: dnscheck.Missing}, 15 * time.Second},
 		{"new, but resolvers hold the old answer", facetIn(Pending, time.Minute), Observation{Outcome: dnscheck.Missing, RetryAt: t0.Add(5 * time.Minute)}, 5 * time.Minute},
-		{"an hour old", facetIn(Pending, time.Hour), Observation{Outcome: dnscheck.Missing}, 90 * time.Second},
+		{"an hour old", facetIn(Pending, time.Hour), Observation{Outcome: dnscheck.Missing}, time.Minute},
 		{"days old", facetIn(Pending, 3*day), Observation{Outcome: dnscheck.Missing}, time.Hour},
 		{"weeks old", facetIn(Pending, 15*day), Observation{Outcome: dnscheck.Missing}, day},
 		{"verified", facetIn(Verified, day), Observation{Outcome: dnscheck.Match}, day},

@@ -51,7 +51,7 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 func (s *Service) unsettled(ctx context.Context, d Domain) ([]dnscheck.Purpose, error) {
 	now := s.now()
 	recent := func(f Facet) bool {
-		return now.Sub(f.CheckedAt) < s.settings.Verify.VerifiedEvery/2 && (f.Status == Verified || !worthWatching(d, f))
+		return now.Sub(f.CheckedAt) < s.settings.Verify.VerifiedEvery/2 && (f.Status == Verified || !s.worthWatching(d, f, now))
 	}
 	if !slices.ContainsFunc(d.Facets, recent) {
 		return nil, nil
