@@ -202,6 +202,32 @@ func TestNewDKIMTokensOfAProvenDomainGetKeys(t *testing.T) {
 	}, hurried)
 }
 
+// Who finds something new about one facet again and again must not keep another from being
+// looked at.
+func TestReadOfOneFacetPutsOffNoOther(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		d := h.domain("example.org", dnscheck.Ownership)
+		due := time.Now().Add(2 * time.Minute).UTC().Truncate(time.Microsecond)
+		h.change(d, func(d *sender.Domain) {
+			d.NextCheck = due
+			for i := range d.Facets {
+				d.Facets[i].Since = time.Now().Add(-3 * 24 * time.Hour) // looked at hourly
+			}
+		})
+		h.dns.Add(`_postseal-env.example.org. 60 IN TXT "something else"`)
+		time.Sleep(time.Minute)
+		if _, err := h.CheckDomain(t.Context(), h.admin, h.tenant.ID, d.ID, dnscheck.Environment); err != nil {
+			t.Fatal(err)
+		}
+		if next := h.read(d).NextCheck; next.After(due) {
+			t.Errorf("the next check moved from %s to %s", due, next)
+		}
+		if got := h.timeline(d, dnscheck.Environment, ""); len(got) != 2 {
+			t.Errorf("the evidence about the environment record is %q: the test proves nothing", got)
+		}
+	})
+}
+
 // What a client did not ask for is not unknown.
 func TestReadOfOneFacetDoesNotHurryTheOthers(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {

@@ -1,6 +1,8 @@
 package sender_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -54,6 +56,60 @@ func TestSickNetworkTakesNoProofAway(t *testing.T) {
 				time.Sleep(5 * 24 * time.Hour)
 				if got := h.status(d, dnscheck.Ownership, "r1"); got != sender.Lapsed {
 					t.Errorf("ownership is %s although it is gone: the test proves nothing", got)
+				}
+			})
+		})
+	}
+}
+
+// canaryFunc is a canary that says what it is told to.
+type canaryFunc func(since time.Time) error
+
+func (c canaryFunc) Sick(_ context.Context, since time.Time) error { return c(since) }
+
+// What was asked between two looks at the canary counts where both saw it, and where neither
+// is older than what it vouches for.
+func TestAbsenceCountsBetweenTwoLooksAtTheCanary(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sick []bool // by look
+		back bool   // the record, by the first of them
+		want sender.Status
+	}{
+		"well": {[]bool{false, false}, false, sender.Lapsing},
+		"falls sick while the absence is confirmed": {[]bool{false, true}, false, sender.Verified},
+		"sick, and well before anybody looks again": {[]bool{true, false}, false, sender.Verified},
+		"there when it is looked for again":         {[]bool{false}, true, sender.Verified},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onFakeTime(t, func(t *testing.T, h *harness) {
+				d := h.domain("example.org", dnscheck.Ownership)
+				h.withdraw(d, dnscheck.Ownership)
+				var looks int
+				h.config.Canary = canaryFunc(func(since time.Time) error {
+					if looks++; looks > len(tt.sick) {
+						t.Errorf("look %d at the canary", looks)
+					} else if age := time.Since(since); age > 0 {
+						t.Errorf("look %d may be %s older than what it vouches for", looks, age)
+					} else if tt.sick[looks-1] {
+						return errors.New("sick")
+					}
+					if tt.back {
+						h.publish(d, dnscheck.Ownership)
+					}
+					return nil
+				})
+				h.change(d, func(d *sender.Domain) {
+					d.NextCheck = time.Now()
+					for i := range d.Facets {
+						d.Facets[i].CheckedAt = d.Facets[i].CheckedAt.Add(-24 * time.Hour)
+					}
+				})
+				time.Sleep(time.Microsecond)
+				if n, err := h.node().RecheckDue(t.Context(), 10); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				if got := h.status(d, dnscheck.Ownership, "r1"); got != tt.want || looks == 0 {
+					t.Errorf("ownership is %s after %d looks at the canary, want %s", got, looks, tt.want)
 				}
 			})
 		})
@@ -234,6 +290,30 @@ func TestTrueMassLossIsReleasedByTheOperator(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		if got, want := h.instanceEvents(), []string{"mass-guard.frozen", "mass-guard.released", "mass-guard.frozen", "mass-guard.thawed"}; !slices.Equal(got, want) {
 			t.Errorf("events %q", got)
+		}
+	}, sparing)
+}
+
+// What an operator released is not held back by what turns absent afterwards.
+func TestReleasedLossesGoOnWhileTheNextMassIsHeld(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		ds := h.many(46)
+		for _, d := range ds[:22] {
+			h.withdraw(d, dnscheck.Ownership)
+		}
+		time.Sleep(30 * time.Hour)
+		if _, err := h.ReleaseMass(t.Context(), operator, "their provider is gone"); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range ds[22:44] {
+			h.withdraw(d, dnscheck.Ownership)
+		}
+		time.Sleep(72 * time.Hour)
+		if n := h.count(ds[:22]); n[sender.Lapsed] != 22 {
+			t.Errorf("%v of the released ones", n)
+		}
+		if n := h.count(ds[22:]); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 {
+			t.Errorf("%v of the others", n)
 		}
 	}, sparing)
 }
