@@ -21,6 +21,7 @@ type villain func(q *dns.Msg, tcp bool, send func(packet []byte))
 
 func (v villain) dial(_ context.Context, network, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
+	turn := make(chan struct{}, 1) // to write: who waits for the pipe's own lock stops fake time
 	go func() {
 		defer theirs.Close()
 		buf := make([]byte, dns.MaxMsgSize)
@@ -43,7 +44,9 @@ func (v villain) dial(_ context.Context, network, _ string) (net.Conn, error) {
 				if tcp {
 					packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
 				}
+				turn <- struct{}{}
 				_, _ = theirs.Write(packet)
+				<-turn
 			})
 		}
 	}()
