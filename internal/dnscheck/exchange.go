@@ -197,13 +197,11 @@ func (r *Resolver) put(ctx context.Context, server string, q question, how manne
 	if how.tries == 0 {
 		how.tries = r.tries
 	}
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	if !r.slots.take(ctx, r.asker) {
 		a.detail = "not waited for"
 		return a
 	}
+	defer r.slots.give(r.asker)
 	edns := true
 	for try := range how.tries {
 		if try > 0 && !pause(ctx, mathrand.N(r.timeout/8+1)) {
@@ -280,7 +278,7 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	}
 	mixed := plain
 	mixed.packet, mixed.mixed = slices.Clone(plain.packet), true
-	m, sure, err := r.lines.exchange(ctx, server, mixed, patience)
+	m, sure, err := r.lines.exchange(ctx, server, r.asker, mixed, patience)
 	switch {
 	case errors.Is(err, errPlain):
 		return r.alone(ctx, network, server, plain, patience)
