@@ -92,7 +92,7 @@ func (s *Service) learn(ctx context.Context, asked Domain, purposes []dnscheck.P
 		}
 		mass = massJudgement{}
 		if !byClient {
-			if mass, err = s.guardMass(ctx, tx, &d, current, now); err != nil {
+			if mass, err = s.guardMass(ctx, tx, &d, purposes, current, now); err != nil {
 				return err
 			}
 		}
