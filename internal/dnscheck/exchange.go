@@ -132,18 +132,24 @@ func (a answer) sight() Sight {
 	if a.host != "" {
 		s.Role = RoleAuthoritative
 	}
+	octets := 0
 	for _, v := range a.values() {
-		if len(s.Values) == maxValues {
+		v = shown(v)
+		if octets += len(v); len(s.Values) == maxValues || octets > maxSight && len(s.Values) > 0 {
 			break
 		}
-		s.Values = append(s.Values, shown(v))
+		s.Values = append(s.Values, v)
 	}
 	return s
 }
 
+// Bounds of what is shown of records: values, octets of one, and octets of all that one server
+// showed and that a finding has.
 const (
-	maxValues = 32
-	maxValue  = 1024
+	maxValues   = 32
+	maxValue    = 1024
+	maxSight    = 2 << 10
+	maxObserved = 16 << 10
 )
 
 // shown bounds a value for findings and makes it valid UTF-8, which JSON needs and a TXT
