@@ -170,7 +170,7 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 		return a, fmt.Errorf("webhooks: %w", err)
 	}
 	if a.Service, err = sender.New(ctx, sender.Config{
-		Store: a.store, Checker: checker, Canary: canary, Provider: provider, Poster: a.poster, Settings: settings, Log: log,
+		Store: a.store, Checker: checker, CheckerFor: func(tenant string) sender.Checker { return checker.For(tenant) }, Canary: canary, Provider: provider, Poster: a.poster, Settings: settings, Log: log,
 	}); err != nil {
 		return a, err
 	}

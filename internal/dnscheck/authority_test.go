@@ -401,8 +401,42 @@ func TestQuestionsToAZoneAreSpreadOverTime(t *testing.T) {
 			t.Errorf("%d questions in %s, at most %d", n, time.Since(begin), most)
 		}
 		// Another zone has a bucket of its own.
-		if d, ok := c.zones.take(t.Context(), "example.net"); d > 0 || !ok {
+		if d, ok := c.zones.take(t.Context(), "example.net", ""); d > 0 || !ok {
 			t.Errorf("another zone waits %s", d)
+		}
+	})
+}
+
+func TestEachAskerHasAPartAndTheCheckerHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := throttle{rate: 100, burst: 400}
+		now, cancel := context.WithTimeout(t.Context(), 0) // whoever would have to wait is refused
+		defer cancel()
+		got := func(asker string) (n int) {
+			for {
+				if _, ok := th.take(now, "zone", asker); !ok {
+					return n
+				}
+				n++
+			}
+		}
+		for _, c := range []struct {
+			asker string
+			want  int
+		}{{"a", 400}, {"a", 0}, {"b", 200}, {"", 200}, {"c", 400 / 6}} {
+			if n := got(c.asker); n != c.want {
+				t.Errorf("%q gets %d at once, want %d", c.asker, n, c.want)
+			}
+		}
+		time.Sleep(time.Second)
+		for asker, want := range map[string]int{"a": 16, "b": 16, "c": 16, "": 50} {
+			if n := got(asker); n < want || n > want+2 {
+				t.Errorf("%q gets %d a second, want %d", asker, n, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := got("a"); n != 400 {
+			t.Errorf("a gets %d at once when it is alone again", n)
 		}
 	})
 }
@@ -411,7 +445,7 @@ func TestThrottleForgetsButDoesNotGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		th := throttle{rate: 1, burst: 2}
 		for i := range 3 * maxBuckets {
-			th.take(t.Context(), fmt.Sprint(i))
+			th.take(t.Context(), fmt.Sprint(i), "")
 		}
 		if len(th.buckets) > maxBuckets {
 			t.Errorf("%d buckets", len(th.buckets))
@@ -419,12 +453,12 @@ func TestThrottleForgetsButDoesNotGrow(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for range 2 {
-			th.wait(ctx, "x")
+			th.wait(ctx, "x", "")
 		}
-		if !th.wait(ctx, "x") {
+		if !th.wait(ctx, "x", "") {
 			t.Error("a token that comes in time is not waited for")
 		}
-		if th.wait(ctx, "x") {
+		if th.wait(ctx, "x", "") {
 			t.Error("a token that comes too late is waited for")
 		}
 	})

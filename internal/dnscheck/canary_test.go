@@ -57,6 +57,45 @@ func TestCanaryTellsASickNetworkFromABrokenDomain(t *testing.T) {
 	}
 }
 
+// All tries of two of three resolvers are lost now and then where a third of the packets are:
+// that is looked at twice before the network is called sick, and what is denied is not.
+func TestLostPacketsAreNoSickness(t *testing.T) {
+	for _, c := range []struct {
+		title string
+		fault dnstest.Fault
+		after time.Duration // then all is well
+		looks int
+		sick  bool
+	}{
+		{"lost", dnstest.Drop, 4 * time.Second, 2, false}, {"silence", dnstest.Drop, time.Hour, 2, true}, {"denied", dnstest.NXDomain, time.Hour, 1, true},
+	} {
+		t.Run(c.title, func(t *testing.T) {
+			inLab(t, canaryZones, 3, func(t *testing.T, l *lab) {
+				canary := newCanary(t, newChecker(t, l, 2), "postseal.test")
+				if err := canary.Sick(t.Context(), time.Now()); err != nil { // who never spoke has no vote
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				before := l.servers[2].Queries("", "")
+				for _, s := range l.servers[:2] {
+					s.Fail("", "", c.fault)
+				}
+				heal := time.AfterFunc(c.after, func() {
+					l.servers[0].Heal("", "")
+					l.servers[1].Heal("", "")
+				})
+				defer heal.Stop()
+				if err := canary.Sick(t.Context(), time.Now()); (err != nil) != c.sick {
+					t.Errorf("sick: %v", err)
+				}
+				if n := l.servers[2].Queries("", "") - before; n != c.looks {
+					t.Errorf("%d looks, want %d", n, c.looks)
+				}
+			})
+		})
+	}
+}
+
 func TestCanaryIsAskedOnceForAllWhoWaitAndAnewForLaterAbsences(t *testing.T) {
 	inLab(t, canaryZones, 2, func(t *testing.T, l *lab) {
 		canary := newCanary(t, newChecker(t, l, 2), "postseal.test")

@@ -76,7 +76,7 @@ type CheckerConfig struct {
 	// MaxQuestions bounds the questions of one check in authoritative mode; 0 means 3000.
 	MaxQuestions int
 	// ZoneRate and ZoneBurst bound the questions a second to the servers of one zone over all
-	// checks; 0 means 50 and 600. One name server, which may have many zones, gets at most ten
+	// checks, and all askers; 0 means 50 and 600. One name server, which may have many zones, gets at most ten
 	// times that. The zones of our own targets are not limited.
 	ZoneRate, ZoneBurst int
 	// ExplainEvery spares Glance the many questions that look for why a record is missing: for so
@@ -98,10 +98,24 @@ type Checker struct {
 	lookInside    bool
 	trustAD       map[string]bool
 	maxQuestions  int
-	zones         throttle
-	servers       throttle
-	vain          vain
-	hearsay       hearsay
+	*memory
+}
+
+// memory is what checks leave behind.
+type memory struct {
+	zones   throttle
+	servers throttle
+	vain    vain
+	hearsay hearsay
+}
+
+// For is the same Checker on behalf of one of many who share it, such as a customer. Where
+// questions have to wait for one another, or are too many, each asker has an equal part, so
+// that none of them can keep the others' from being asked; the Checker itself has half.
+func (c *Checker) For(asker string) *Checker {
+	own := *c
+	own.resolver = c.resolver.as(asker)
+	return &own
 }
 
 // NewChecker refuses a quorum that the number of servers cannot reach: every grant would
@@ -114,7 +128,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 		resolver: c.Resolver, quorum: cmp.Or(c.Quorum, defaultQuorum), timeout: c.Timeout,
 		allowPrivate: c.AllowPrivateNS, lookInside: c.LookInside, addressMap: make(map[netip.Addr]string), trustAD: make(map[string]bool),
 		maxQuestions: cmp.Or(c.MaxQuestions, maxQuestions),
-		vain:         vain{every: c.ExplainEvery, seed: maphash.MakeSeed(), until: make(map[uint64]time.Time)},
+		memory:       &memory{vain: vain{every: c.ExplainEvery, seed: maphash.MakeSeed(), until: make(map[uint64]time.Time)}},
 	}
 	k.zones.rate, k.zones.burst = float64(cmp.Or(c.ZoneRate, zoneRate)), float64(cmp.Or(c.ZoneBurst, zoneBurst))
 	k.servers.rate, k.servers.burst = 10*k.zones.rate, 10*k.zones.burst

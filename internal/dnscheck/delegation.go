@@ -337,8 +337,9 @@ func (r *run) findServers(ctx context.Context, z *zone, hosts map[string]int, gl
 		}
 	}
 	for _, host := range z.named[len(asked):] {
-		if hosts[host] >= need {
+		if hosts[host] >= need { // one of them says it all
 			z.unheard = append(z.unheard, host)
+			break
 		}
 	}
 	z.servers = slices.Concat(rounds...)

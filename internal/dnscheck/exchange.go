@@ -132,18 +132,24 @@ func (a answer) sight() Sight {
 	if a.host != "" {
 		s.Role = RoleAuthoritative
 	}
+	octets := 0
 	for _, v := range a.values() {
-		if len(s.Values) == maxValues {
+		v = shown(v)
+		if octets += len(v); len(s.Values) == maxValues || octets > maxSight && len(s.Values) > 0 {
 			break
 		}
-		s.Values = append(s.Values, shown(v))
+		s.Values = append(s.Values, v)
 	}
 	return s
 }
 
+// Bounds of what is shown of records: values, octets of one, and octets of all that one server
+// showed and that a finding has.
 const (
-	maxValues = 32
-	maxValue  = 1024
+	maxValues   = 32
+	maxValue    = 1024
+	maxSight    = 2 << 10
+	maxObserved = 16 << 10
 )
 
 // shown bounds a value for findings and makes it valid UTF-8, which JSON needs and a TXT
@@ -197,13 +203,11 @@ func (r *Resolver) put(ctx context.Context, server string, q question, how manne
 	if how.tries == 0 {
 		how.tries = r.tries
 	}
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	if !r.slots.take(ctx, r.asker) {
 		a.detail = "not waited for"
 		return a
 	}
+	defer r.slots.give(r.asker)
 	edns := true
 	for try := range how.tries {
 		if try > 0 && !pause(ctx, mathrand.N(r.timeout/8+1)) {
@@ -280,7 +284,7 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, q quest
 	}
 	mixed := plain
 	mixed.packet, mixed.mixed = slices.Clone(plain.packet), true
-	m, sure, err := r.lines.exchange(ctx, server, mixed, patience)
+	m, sure, err := r.lines.exchange(ctx, server, r.asker, mixed, patience)
 	switch {
 	case errors.Is(err, errPlain):
 		return r.alone(ctx, network, server, plain, patience)

@@ -21,6 +21,7 @@ type villain func(q *dns.Msg, tcp bool, send func(packet []byte))
 
 func (v villain) dial(_ context.Context, network, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
+	turn := make(chan struct{}, 1) // to write: who waits for the pipe's own lock stops fake time
 	go func() {
 		defer theirs.Close()
 		buf := make([]byte, dns.MaxMsgSize)
@@ -43,7 +44,9 @@ func (v villain) dial(_ context.Context, network, _ string) (net.Conn, error) {
 				if tcp {
 					packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
 				}
+				turn <- struct{}{}
 				_, _ = theirs.Write(packet)
+				<-turn
 			})
 		}
 	}()
@@ -112,7 +115,7 @@ func TestBrokenAnswersOverTCPAreNeverAbsence(t *testing.T) {
 			if a := r.first(t.Context(), question{name, dns.TypeTXT}); a.told() {
 				t.Errorf("%s: is taken for %s (%s)", title, a.result, a.detail)
 			}
-			f := (&Checker{resolver: r, quorum: 1, timeout: defaultCheckTimeout}).Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
+			f := (&Checker{memory: new(memory), resolver: r, quorum: 1, timeout: defaultCheckTimeout}).Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
 			if f.Outcome != Unknown {
 				t.Errorf("%s: the finding is %s %s", title, f.Outcome, f.Code)
 			}
@@ -137,7 +140,7 @@ func TestOurValueIsFoundAmongThousands(t *testing.T) {
 			m.Answer = hay
 			send(packed(t, m))
 		}).resolver(t, 2)
-		f := (&Checker{resolver: r, quorum: 2, timeout: defaultCheckTimeout}).Check(t.Context(), mustName(t, "example.org"), []Record{own})[0]
+		f := (&Checker{memory: new(memory), resolver: r, quorum: 2, timeout: defaultCheckTimeout}).Check(t.Context(), mustName(t, "example.org"), []Record{own})[0]
 		if f.Outcome != Match {
 			t.Errorf("the finding is %s %s: %.200s", f.Outcome, f.Code, f.Fix)
 		}
@@ -200,7 +203,7 @@ func TestFloodOfTextIsJudgedInTime(t *testing.T) {
 			send(packed(t, m))
 		}).resolver(t, 3)
 		begin := time.Now()
-		fs := (&Checker{resolver: r, quorum: 2, timeout: defaultCheckTimeout}).Check(t.Context(), mustName(t, "example.org"), records)
+		fs := (&Checker{memory: new(memory), resolver: r, quorum: 2, timeout: defaultCheckTimeout}).Check(t.Context(), mustName(t, "example.org"), records)
 		if took := time.Since(begin); took > defaultCheckTimeout {
 			t.Errorf("%s: took %s", title, took)
 		}

@@ -139,11 +139,11 @@ func silentOne(a answer, op opinion) string {
 
 // observed lists the distinct values that were seen, those of the explaining opinion first.
 func observed(opinions []opinion, why opinion) []string {
-	values := []string{}
+	values, octets := []string{}, 0
 	for _, op := range slices.Concat([]opinion{why}, opinions) {
 		for _, v := range op.found {
-			if v = shown(v); len(values) < maxValues && !slices.Contains(values, v) {
-				values = append(values, v)
+			if v = shown(v); len(values) < maxValues && octets+len(v) <= maxObserved && !slices.Contains(values, v) {
+				values, octets = append(values, v), octets+len(v)
 			}
 		}
 	}

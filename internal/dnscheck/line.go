@@ -64,12 +64,11 @@ type lines struct {
 // peer is a server that is asked, to which a line is open, or of which something is known.
 type peer struct {
 	address string
-	taken   int             // places of the window
-	queue   []chan struct{} // who waits for one; closed when they have it
-	open    []*line         // that may be used again
-	dial    chan struct{}   // closed when the dial under way has ended; nil: none is
-	plain   bool            // names in mixed case are not repeated, or not understood
-	known   time.Time       // until when plain is
+	window  turns         // of questions under way
+	open    []*line       // that may be used again
+	dial    chan struct{} // closed when the dial under way has ended; nil: none is
+	plain   bool          // names in mixed case are not repeated, or not understood
+	known   time.Time     // until when plain is
 }
 
 // line is one connected socket. Its fields are guarded by the lock of lines.
@@ -87,6 +86,7 @@ type line struct {
 // waiter is a question under way.
 type waiter struct {
 	query query
+	asker string
 	id    uint16
 	line  *line
 	*bell
@@ -110,10 +110,10 @@ func newLines(dial func(ctx context.Context, network, address string) (net.Conn,
 	return &lines{dial: dial, peers: make(map[string]*peer)}
 }
 
-// exchange puts a question over a line; sure tells that the server is known to understand
-// its spelling. errPlain is returned without asking.
-func (l *lines) exchange(ctx context.Context, server string, q query, patience time.Duration) (m *dns.Msg, sure bool, err error) {
-	w, sure, err := l.send(ctx, server, q)
+// exchange puts a question over a line, on behalf of an asker; sure tells that the server is
+// known to understand its spelling. errPlain is returned without asking.
+func (l *lines) exchange(ctx context.Context, server, asker string, q query, patience time.Duration) (m *dns.Msg, sure bool, err error) {
+	w, sure, err := l.send(ctx, server, asker, q)
 	if err != nil {
 		return nil, sure, err
 	}
@@ -141,13 +141,13 @@ func (l *lines) exchange(ctx context.Context, server string, q query, patience t
 }
 
 // send makes the question one of those that wait on a line to the server.
-func (l *lines) send(ctx context.Context, server string, q query) (w *waiter, sure bool, err error) {
+func (l *lines) send(ctx context.Context, server, asker string, q query) (w *waiter, sure bool, err error) {
 	b, _ := l.bells.Get().(*bell)
 	if b == nil {
 		b = &bell{done: make(chan heard, 1), timer: time.NewTimer(time.Hour)}
 		b.timer.Stop()
 	}
-	w = &waiter{query: q, bell: b}
+	w = &waiter{query: q, asker: asker, bell: b}
 	var random [3 + (maxWire+4)/8]byte
 	rand.Read(random[:3+(q.end-headerSize)/8]) // never fails
 	w.id = binary.BigEndian.Uint16(random[:])
@@ -160,7 +160,7 @@ func (l *lines) send(ctx context.Context, server string, q query) (w *waiter, su
 	if sure = now.Before(p.known); sure && p.plain {
 		return nil, true, errPlain
 	}
-	if err := l.place(ctx, p); err != nil {
+	if err := l.place(ctx, p, asker); err != nil {
 		return nil, sure, err
 	}
 	c := l.usable(p, now)
@@ -177,7 +177,7 @@ func (l *lines) send(ctx context.Context, server string, q query) (w *waiter, su
 			err = l.connect(ctx, p)
 		}
 		if err != nil {
-			l.free(p)
+			l.free(p, asker)
 			return nil, sure, err
 		}
 		c = l.usable(p, now)
@@ -211,20 +211,18 @@ func (l *lines) peer(server string) *peer {
 				l.forget(old)
 			}
 		}
-		p = &peer{address: server}
+		p = &peer{address: server, window: turns{most: serverWindow}}
 		l.peers[server] = p
 	}
 	return p
 }
 
 // place takes a place in the window of a server, for which it may have to wait.
-func (l *lines) place(ctx context.Context, p *peer) error {
-	if p.taken < serverWindow {
-		p.taken++
+func (l *lines) place(ctx context.Context, p *peer, asker string) error {
+	turn := p.window.want(asker)
+	if turn == nil {
 		return nil
 	}
-	turn := make(chan struct{})
-	p.queue = append(p.queue, turn)
 	l.mu.Unlock()
 	select {
 	case <-turn:
@@ -234,28 +232,20 @@ func (l *lines) place(ctx context.Context, p *peer) error {
 	if ctx.Err() == nil {
 		return nil
 	}
-	if i := slices.Index(p.queue, turn); i >= 0 {
-		p.queue = slices.Delete(p.queue, i, i+1)
-	} else {
-		l.free(p)
-	}
+	p.window.leave(asker, turn)
+	l.forget(p)
 	return ctx.Err()
 }
 
 // free gives a place to the next who waits for one.
-func (l *lines) free(p *peer) {
-	if len(p.queue) > 0 {
-		close(p.queue[0])
-		p.queue = p.queue[1:]
-		return
-	}
-	p.taken--
+func (l *lines) free(p *peer, asker string) {
+	p.window.free(asker)
 	l.forget(p)
 }
 
 // forget drops a peer of which nothing needs to be known.
 func (l *lines) forget(p *peer) {
-	if p.taken == 0 && len(p.open) == 0 && p.known.IsZero() {
+	if p.window.taken == 0 && len(p.open) == 0 && p.known.IsZero() {
 		delete(l.peers, p.address)
 	}
 }
@@ -323,7 +313,7 @@ func (l *lines) giveUp(w *waiter) {
 	if c.live--; c.live == 0 {
 		l.retire(c)
 	}
-	l.free(c.peer)
+	l.free(c.peer, w.asker)
 }
 
 // read hands packets to those who wait until nobody does.
@@ -375,7 +365,7 @@ func (l *lines) finish(w *waiter, h heard) {
 	c := w.line
 	c.waiting[w.id] = nil
 	w.done <- h
-	defer l.free(c.peer)
+	defer l.free(c.peer, w.asker)
 	if c.live--; c.live > 0 {
 		return
 	}
@@ -403,7 +393,7 @@ func (l *lines) failAll(c *line, err error) {
 			c.waiting[id] = nil
 			c.live--
 			w.done <- heard{err: err}
-			l.free(c.peer)
+			l.free(c.peer, w.asker)
 		}
 	}
 	l.close(c)

@@ -93,7 +93,7 @@ func TestAnswersFindTheirQuestions(t *testing.T) {
 		time.Sleep(2 * lineIdle)
 		r.lines.mu.Lock()
 		defer r.lines.mu.Unlock()
-		if p := r.lines.peers[server]; len(p.open) != 0 || r.lines.idle != 0 || p.taken != 0 || len(p.queue) != 0 {
+		if p := r.lines.peers[server]; len(p.open) != 0 || r.lines.idle != 0 || p.window.taken != 0 || p.window.waiting() != 0 {
 			t.Errorf("left are %+v, %d idle lines", p, r.lines.idle)
 		}
 	})

@@ -470,7 +470,8 @@ func located(name Name, t Type, values []string) []string {
 }
 
 // doubt looks behind a match: is the record there for this name, and does what it refers to
-// work? It returns false where there is nothing to add.
+// work? It returns false where there is nothing to add. Where the first can't be told, the
+// verdict becomes Unknown.
 func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool) {
 	if rec.Purpose.grants() && rec.Type == TXT && len(v.why.via) > 0 {
 		// Whoever rules the target of a wildcard CNAME would rule every domain that has one.
@@ -478,7 +479,12 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 		if beside.IsZero() {
 			return opinion{}, false
 		}
-		if a := r.one(ctx, v.witness, question{beside.s, dns.TypeTXT}); len(a.chain) > 0 && a.chain[0] == v.why.via[0] {
+		switch a := r.one(ctx, v.witness, question{beside.s, dns.TypeTXT}); {
+		case !a.told(): // no answer rules nothing out, and can be brought about by others
+			v.outcome, v.code = Unknown, a.silenceCode()
+			v.silent = append(v.silent, fmt.Sprintf("the servers about a name beside it (%s)", a.result))
+			return opinion{}, false
+		case len(a.chain) > 0 && a.chain[0] == v.why.via[0]:
 			return opinion{told: true, code: CodeWildcard, hint: rec.Name.Parent().s, found: targets(a.chain)}, true
 		}
 	}

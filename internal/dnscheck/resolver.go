@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,8 +46,46 @@ type Resolver struct {
 	timeout time.Duration
 	tries   int
 	lines   *lines
-	slots   chan struct{}
+	slots   *slots
 	spoke   map[string]*atomic.Int64 // when each server last said anything, in Unix nanoseconds
+	asker   string                   // on whose behalf; see Checker.For
+}
+
+// as is the same Resolver on behalf of an asker.
+func (r *Resolver) as(asker string) *Resolver {
+	own := *r
+	own.asker = asker
+	return &own
+}
+
+// slots are the exchanges of a Resolver that may be under way.
+type slots struct {
+	mu sync.Mutex
+	turns
+}
+
+func (s *slots) take(ctx context.Context, asker string) bool {
+	s.mu.Lock()
+	turn := s.want(asker)
+	s.mu.Unlock()
+	if turn == nil {
+		return true
+	}
+	select {
+	case <-turn:
+		return true
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave(asker, turn)
+	return false
+}
+
+func (s *slots) give(asker string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free(asker)
 }
 
 // NewResolver checks the configuration. It sends nothing.
@@ -54,7 +93,7 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 	r := &Resolver{
 		timeout: c.Timeout, tries: c.Tries,
 		lines: newLines(c.Dial),
-		slots: make(chan struct{}, maxExchanges), spoke: make(map[string]*atomic.Int64),
+		slots: &slots{turns: turns{most: maxExchanges}}, spoke: make(map[string]*atomic.Int64),
 	}
 	if r.timeout == 0 {
 		r.timeout = defaultTimeout

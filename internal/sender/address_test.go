@@ -214,7 +214,7 @@ func TestLossOnThisNodeEndsSendingAtOnce(t *testing.T) {
 			for i := range d.Facets {
 				f := &d.Facets[i]
 				if f.Purpose == dnscheck.Ownership {
-					f.Status, f.Since, f.Negatives, f.CountedAt = sender.Lapsing, time.Now().Add(-73*time.Hour), 4, time.Now()
+					f.Status, f.Since, f.Negatives, f.CountedAt, f.Warned = sender.Lapsing, time.Now().Add(-73*time.Hour), 4, time.Now(), true
 				}
 			}
 		})

@@ -40,12 +40,23 @@ type Hold struct {
 // Claim is another domain's claim to a held name; the zero value is none. It goes on
 // while the claimant's ownership record is seen.
 type Claim struct {
-	Tenant ID        `json:"tenant"`
-	Domain ID        `json:"domain"`
-	At     time.Time `json:"at"`
-	Warned bool      `json:"warned,omitzero"` // the half-time warning is out
-	GoneAt time.Time `json:"goneAt,omitzero"` // when the ownership record was first not there; zero: it is
-	SentAt time.Time `json:"sentAt,omitzero"` // the holder's newest mail when last looked, once the cool-down was over
+	Tenant   ID        `json:"tenant"`
+	Domain   ID        `json:"domain"`
+	At       time.Time `json:"at"`
+	WarnedAt time.Time `json:"warnedAt,omitzero"` // when the half-time warning went out; zero: it did not
+	GoneAt   time.Time `json:"goneAt,omitzero"`   // when the ownership record was first not there; zero: it is
+	SentAt   time.Time `json:"sentAt,omitzero"`   // the holder's newest mail when last looked, once the cool-down was over
+}
+
+// until returns when the cool-down is over. The second warning, which is late where the
+// record was not seen at half-time, leaves the holder half of it: else a claimant could hide
+// the record until the end, and win with the next look.
+func (c Claim) until(s Claims) time.Time {
+	end := c.At.Add(s.Cooldown)
+	if late := c.WarnedAt.Add(s.Cooldown / 2); !c.WarnedAt.IsZero() && late.After(end) {
+		return late
+	}
+	return end
 }
 
 // ClaimStep is what a look at a domain means for the holding of its name.
@@ -114,9 +125,9 @@ func DecideClaim(c Contest, now time.Time, s Claims) ClaimStep {
 		return ClaimWait
 	case !claim.GoneAt.IsZero():
 		return ClaimBack
-	case gone >= s.Cooldown/2 && !claim.Warned:
+	case gone >= s.Cooldown/2 && claim.WarnedAt.IsZero():
 		return ClaimWarn
-	case gone < s.Cooldown:
+	case now.Before(claim.until(s)):
 		return ClaimWait
 	case !c.SentAt.IsZero() && now.Sub(c.SentAt) < s.Quiet:
 		return ClaimBusy
@@ -178,7 +189,7 @@ func (s *Service) holderSent(ctx context.Context, d Domain) (holder ID, at time.
 		return "", time.Time{}, nil
 	}
 	h, err := s.store.Hold(ctx, d.Name)
-	if KindOf(err) == NotFound || err == nil && (h.Claim.Domain != d.ID || s.now().Sub(h.Claim.At) < s.settings.Claims.Cooldown) {
+	if KindOf(err) == NotFound || err == nil && (h.Claim.Domain != d.ID || s.now().Before(h.Claim.until(s.settings.Claims))) {
 		return "", time.Time{}, nil
 	} else if err != nil {
 		return "", time.Time{}, err
@@ -262,7 +273,7 @@ func (s *Service) step(ctx context.Context, tx Tx, d Domain, c contest, now time
 	h := c.hold
 	until := ""
 	if h != nil {
-		until = h.Claim.At.Add(s.settings.Claims.Cooldown).Format(time.RFC3339)
+		until = h.Claim.until(s.settings.Claims).Format(time.RFC3339)
 	}
 	tell := func(t EventType, tenant, domain ID, data ...string) error {
 		return tx.InsertEvent(ctx, NewEvent(Principal{}, tenant, t, domain, now, append([]string{"domainName", d.Name.String()}, data...)...))
@@ -285,7 +296,8 @@ func (s *Service) step(ctx context.Context, tx Tx, d Domain, c contest, now time
 		h.Claim.GoneAt = time.Time{}
 		return s.swap(ctx, tx, h)
 	case ClaimWarn:
-		h.Claim.Warned = true
+		h.Claim.WarnedAt = now
+		until = h.Claim.until(s.settings.Claims).Format(time.RFC3339)
 		if err := s.swap(ctx, tx, h); err != nil {
 			return err
 		}
@@ -433,7 +445,7 @@ func claimStatus(x Contest, now time.Time, c Claims) *ClaimStatus {
 		st.Until = x.SentAt.Add(c.Quiet).Truncate(24 * time.Hour).Add(24 * time.Hour) // the day is enough to know
 		st.Detail = held + fmt.Sprintf("The cool-down of the claim is over, but the holder has sent mail from the name of late. Leave the record in place: the name passes to this domain when the holder has been quiet for %d days, or ask the operator of this service.", int(c.Quiet.Hours()/24))
 	default: // the rest is a matter of time, or of the next check
-		st.Until = x.Hold.Claim.At.Add(c.Cooldown)
+		st.Until = x.Hold.Claim.until(c)
 		st.Detail = held + "A claim to it is under way. Leave the record in place: after the cool-down the name passes to this domain, unless the holder has sent mail from it of late."
 	}
 	return st

@@ -25,8 +25,16 @@ func TestDecideClaim(t *testing.T) {
 	held := func(claimant sender.ID, at time.Time, warned bool) *sender.Hold {
 		h := &sender.Hold{Tenant: "t1", Domain: "holder", Since: ago(100 * day)}
 		if claimant != "" {
-			h.Claim = sender.Claim{Tenant: "t2", Domain: claimant, At: at, Warned: warned}
+			h.Claim = sender.Claim{Tenant: "t2", Domain: claimant, At: at}
+			if warned {
+				h.Claim.WarnedAt = at.Add(s.Cooldown / 2)
+			}
 		}
+		return h
+	}
+	late := func(warned time.Time) *sender.Hold {
+		h := held("d", ago(80*hour), true)
+		h.Claim.WarnedAt = warned
 		return h
 	}
 	gone := func(at time.Time) *sender.Hold {
@@ -61,6 +69,8 @@ func TestDecideClaim(t *testing.T) {
 		{"half of it", sender.Contest{Hold: held("d", ago(36*hour), false), Seen: match, TokenAt: ago(2 * day)}, sender.ClaimWarn},
 		{"warned", sender.Contest{Hold: held("d", ago(71*hour), true), Seen: match}, sender.ClaimWait},
 		{"over, never warned", sender.Contest{Hold: held("d", ago(80*hour), false), Seen: match}, sender.ClaimWarn},
+		{"over, warned a moment ago", sender.Contest{Hold: late(ago(time.Second)), Seen: match, Asked: true}, sender.ClaimWait},
+		{"over, warned for as long as others", sender.Contest{Hold: late(ago(36 * hour)), Seen: match}, sender.ClaimWin},
 		{"over", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: match}, sender.ClaimWin},
 		{"over, asked for", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: match, Asked: true}, sender.ClaimWin},
 		{"token old by now", sender.Contest{Hold: held("d", ago(72*hour), true), Seen: match, TokenAt: ago(9 * day)}, sender.ClaimWin},

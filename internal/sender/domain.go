@@ -56,6 +56,8 @@ type Facet struct {
 	Negatives int              `json:"negatives,omitzero"` // counted absences while lapsing
 	CountedAt time.Time        `json:"countedAt,omitzero"` // when the last of them was counted
 	Warned    bool             `json:"warned,omitzero"`    // the half-time warning is out
+	// SilentSince is since when no look has learnt anything; zero: the last one did.
+	SilentSince time.Time `json:"silentSince,omitzero"`
 }
 
 // Proves reports whether the facet grants power while verified. SPF and MX

@@ -18,7 +18,7 @@ import (
 // owner who took a record away. Where the canary can't be seen, what was found of the
 // purpose is dropped: it was not learnt from the owner's zone. Where nothing at all was
 // learnt the canary is looked at too, now and then, so that operators hear of it.
-func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, findings []dnscheck.Finding) []dnscheck.Finding {
+func (s *Service) doubt(ctx context.Context, checker Checker, d Domain, want []dnscheck.Record, findings []dnscheck.Finding) []dnscheck.Finding {
 	v, absent := weighed(d, findings)
 	if v == learntNothing && s.canary != nil && slices.ContainsFunc(d.Facets, func(f Facet) bool { return f.Status.Holds() }) {
 		if err := s.canary.Sick(ctx, time.Now().Add(-s.settings.Verify.UnknownEvery)); ctx.Err() == nil {
@@ -38,7 +38,7 @@ func (s *Service) doubt(ctx context.Context, d Domain, want []dnscheck.Record, f
 		err := s.canary.Sick(ctx, time.Now())
 		var again []dnscheck.Finding
 		if err == nil && ctx.Err() == nil {
-			again = s.checker.Confirm(ctx, d.Name, want)
+			again = checker.Confirm(ctx, d.Name, want)
 			if _, still := weighed(d, again); len(still) > 0 {
 				err = s.canary.Sick(ctx, time.Now())
 			}

@@ -2,6 +2,7 @@ package sender
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,9 +37,9 @@ type massJudgement struct {
 // guardMass notes whether something of the domain that holds was absent, and freezes or
 // thaws. A look at a domain that is as well as before asks the store for nothing. The
 // guard's lock comes after all others.
-func (s *Service) guardMass(ctx context.Context, tx Tx, d *Domain, findings []dnscheck.Finding, now time.Time) (j massJudgement, err error) {
+func (s *Service) guardMass(ctx context.Context, tx Tx, d *Domain, purposes []dnscheck.Purpose, findings []dnscheck.Finding, now time.Time) (j massJudgement, err error) {
 	v, _ := weighed(*d, findings)
-	if v == learntNothing || v == stillThere && d.AbsentSince.IsZero() {
+	if v == learntNothing || v == stillThere && (d.AbsentSince.IsZero() || !isWell(*d, purposes, findings)) {
 		return j, nil
 	}
 	if j.guard, err = tx.LockMassGuard(ctx); err != nil {
@@ -78,6 +79,13 @@ func (s *Service) guardMass(ctx context.Context, tx Tx, d *Domain, findings []dn
 		return j, err
 	}
 	return j, tx.InsertEvent(ctx, NewEvent(Principal{}, "", event, "", now, "absent", strconv.Itoa(j.absent)))
+}
+
+// isWell reports whether all that holds of these purposes was seen. Of others it was of late.
+func isWell(d Domain, purposes []dnscheck.Purpose, findings []dnscheck.Finding) bool {
+	return !slices.ContainsFunc(d.Facets, func(f Facet) bool {
+		return f.Status.Holds() && wants(purposes, f.Purpose) && Observe(findingsOf(findings, f), false).Outcome != dnscheck.Match
+	})
 }
 
 // isMass reports whether so many absent domains are too many.

@@ -331,3 +331,39 @@ func TestHealthyLookAsksTheGuardForNothing(t *testing.T) {
 		time.Sleep(3 * 24 * time.Hour)
 	}, sparing)
 }
+
+// A look that learns nothing of what was absent does not make the domain absent anew: else an
+// operator's release would be over with the next lost packet.
+func TestReleasedDomainStaysReleasedUntilItIsSeenWell(t *testing.T) {
+	for name, fault := range map[string]func(h *harness){
+		"no answer about the record": func(h *harness) { h.dns.Fail("_postseal.example.org", "TXT", dnstest.Servfail) },
+		"no canary is seen":          func(h *harness) { h.dns.Fail("mail.postseal.test", "SOA", dnstest.NXDomain) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onFakeTime(t, func(t *testing.T, h *harness) {
+				d := h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM)
+				time.Sleep(24 * time.Hour)
+				h.withdraw(d, dnscheck.Ownership)
+				h.makeDue(d)
+				time.Sleep(time.Hour)
+				since := h.read(d).AbsentSince
+				if since.IsZero() {
+					t.Fatal("nothing is absent: the test proves nothing")
+				}
+				fault(h)
+				time.Sleep(20 * time.Hour)
+				h.dns.Heal("_postseal.example.org", "TXT")
+				h.dns.Heal("mail.postseal.test", "SOA")
+				time.Sleep(3 * time.Hour)
+				if got := h.read(d).AbsentSince; !got.Equal(since) {
+					t.Errorf("absent since %s, and then since %s", since, got)
+				}
+				h.publish(d, dnscheck.Ownership)
+				time.Sleep(3 * time.Hour)
+				if d := h.read(d); !d.AbsentSince.IsZero() || d.Facet(dnscheck.Ownership, "r1").Status != sender.Verified {
+					t.Errorf("absent since %s when all is back", d.AbsentSince)
+				}
+			})
+		})
+	}
+}

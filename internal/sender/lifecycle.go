@@ -77,9 +77,16 @@ type Move struct {
 // the grace before it lapses, since records vanish for an hour during a move of
 // provider more often than for good; and within the grace it must have been
 // seen absent several times, spread out, so that one bad hour can't be
-// mistaken for three days.
+// mistaken for three days. One of them must be after the second warning, which
+// comes late where nobody looked, or could, at half-time.
 func Next(f Facet, o Observation, now time.Time, v Verify) (Facet, *Move) {
 	f.CheckedAt = now
+	switch {
+	case o.Outcome != dnscheck.Unknown:
+		f.SilentSince = time.Time{}
+	case f.SilentSince.IsZero():
+		f.SilentSince = now
+	}
 	absent := o.Outcome == dnscheck.Missing || o.Outcome == dnscheck.Mismatch
 	switch {
 	case o.Outcome == dnscheck.Match && f.Status != Verified:
@@ -103,11 +110,12 @@ func Next(f Facet, o Observation, now time.Time, v Verify) (Facet, *Move) {
 		}
 		gone := now.Sub(f.Since)
 		switch {
-		case gone >= v.Grace && f.Negatives >= v.LossChecks:
-			return f.enter(Lapsed, now), &Move{Event: EventFacetLapsed}
 		case gone >= v.Grace/2 && !f.Warned:
 			f.Warned = true
+			f.Negatives, f.CountedAt = min(f.Negatives, v.LossChecks-1), now
 			return f, &Move{Event: EventFacetLapsing, Stage: "half"}
+		case gone >= v.Grace && f.Negatives >= v.LossChecks:
+			return f.enter(Lapsed, now), &Move{Event: EventFacetLapsed}
 		}
 	}
 	return f, nil
@@ -124,13 +132,15 @@ func (f Facet) Renewable(now time.Time, v Verify) bool {
 	return f.Status == Lapsed && f.Proves() && now.Sub(f.Since) > v.KeepTokens
 }
 
-// pendingPace makes the waits for a pending facet grow with its age once the close watch is
-// over: whoever publishes after an hour is seen within some 70 seconds, after a day within 24 minutes.
-const pendingPace = 60
+// pace makes waits grow with what has been waited for already: that a pending facet is seen
+// once the close watch is over, or that silent servers are heard. What comes after an hour is
+// noticed within some 70 seconds, after a day within 24 minutes.
+const pace = 60
 
 // NextCheck returns when a facet is worth looking at again after this
 // observation: closely while pending, then ever more rarely; daily while
-// verified, hourly while lapsing; sooner where the last look learnt nothing.
+// verified, hourly while lapsing; sooner where the last look learnt nothing, if the one
+// before did.
 func NextCheck(f Facet, o Observation, now time.Time, v Verify) time.Time {
 	var d time.Duration
 	switch f.Status {
@@ -155,14 +165,18 @@ func NextCheck(f Facet, o Observation, now time.Time, v Verify) time.Time {
 		case age > v.PendingGiveUp:
 			d = v.VerifiedEvery
 		default:
-			d = min(max(age/pendingPace, v.PendingEvery), v.LapsingEvery)
+			d = min(max(age/pace, v.PendingEvery), v.LapsingEvery)
 		}
 		if o.RetryAt.After(now.Add(d)) { // resolvers hold the old answer until then
 			d = min(o.RetryAt.Sub(now), v.LapsingEvery)
 		}
 	}
 	if o.Outcome == dnscheck.Unknown {
-		d = min(d, v.UnknownEvery)
+		soon := v.UnknownEvery
+		if !f.SilentSince.IsZero() { // the dead must not cost what looks at the living take
+			soon = max(soon, now.Sub(f.SilentSince)/pace)
+		}
+		d = min(d, soon)
 	}
 	return now.Add(d)
 }

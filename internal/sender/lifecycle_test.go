@@ -119,6 +119,64 @@ func TestTrueLossIsFoundAtTheEndOfTheGrace(t *testing.T) {
 	}
 }
 
+// Whatever hid the absence at half-time (we were down, the servers silent, the mass guard
+// held), its owner hears once more of it, and has time to mend it, before the proof is lost.
+func TestNobodyLosesAProofWithoutTheSecondWarning(t *testing.T) {
+	v := DefaultSettings().Verify
+	gone := Observation{Outcome: dnscheck.Missing}
+	f, now := facetIn(Verified, time.Hour), t0
+	for range 31 { // hours, in which four absences count
+		f, _ = Next(f, gone, now, v)
+		now = now.Add(time.Hour)
+	}
+	if f.Negatives < v.LossChecks {
+		t.Fatal(f.Negatives, "absences counted: the test proves nothing")
+	}
+	warned := now.Add(3 * 24 * time.Hour)
+	f, move := Next(f, gone, warned, v)
+	if f.Status != Lapsing || move == nil || move.Stage != "half" {
+		t.Fatalf("%q with %+v three days later, want the second warning", f.Status, move)
+	}
+	for now = warned; f.Status == Lapsing; now = now.Add(time.Hour) {
+		f, _ = Next(f, gone, now, v)
+	}
+	if left := f.Since.Sub(warned); left < v.Grace/time.Duration(2*v.LossChecks) || left > v.Grace/2 {
+		t.Errorf("lapsed %s after the second warning", left)
+	}
+}
+
+// Servers that are dead for weeks are looked for ever more rarely, as what can be found again
+// in proportion; one lost packet costs five minutes.
+func TestSilentServersAreAskedEverMoreRarely(t *testing.T) {
+	v := DefaultSettings().Verify
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		status Status
+		age    time.Duration // when the servers fall silent, for good
+		most   int           // looks in 30 days
+	}{
+		{Verified, 100 * day, 400}, {Lapsed, 10 * day, 400}, {Pending, 0, 750}, {Pending, 20 * day, 400}, {Lapsing, time.Hour, 900},
+	} {
+		f, now, looks := facetIn(c.status, c.age), t0, 0
+		for now.Before(t0.Add(30 * day)) {
+			f, _ = Next(f, Observation{Outcome: dnscheck.Unknown}, now, v)
+			next := NextCheck(f, Observation{Outcome: dnscheck.Unknown}, now, v)
+			if silent := now.Sub(t0); c.status == Verified && next.Sub(now) > max(v.UnknownEvery, silent/30) {
+				t.Errorf("%s: the next look is after %s, when nothing was learnt for %s", c.status, next.Sub(now), silent)
+			}
+			now, looks = next, looks+1
+		}
+		if looks > c.most {
+			t.Errorf("%s: %d looks in 30 days, want at most %d", c.status, looks, c.most)
+		}
+		f, _ = Next(f, Observation{Outcome: dnscheck.Match}, now, v)
+		f, _ = Next(f, Observation{Outcome: dnscheck.Unknown}, now, v)
+		if wait := NextCheck(f, Observation{Outcome: dnscheck.Unknown}, now, v).Sub(now); wait != v.UnknownEvery {
+			t.Errorf("%s: the first silence after they were heard again costs %s", c.status, wait)
+		}
+	}
+}
+
 func TestNextCheckIsCloseAtFirstThenRare(t *testing.T) {
 	v := DefaultSettings().Verify
 	day := 24 * time.Hour

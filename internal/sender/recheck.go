@@ -9,26 +9,66 @@ import (
 )
 
 // RecheckDue looks at up to limit domains whose next check is due, a few at a
-// time, and returns how many there were. Domains it doesn't come to finish fall
+// time, and returns how many there were. Whoever falls due while it waits for slow ones
+// is looked at as well, for a minute at most. Domains it doesn't come to finish fall
 // due again when their lease ends.
 func (s *Service) RecheckDue(ctx context.Context, limit int) (int, error) {
+	const (
+		atATime = 64 // most of them wait for the network
+		few     = 16 // places are not worth a claim, unless nobody else leaves one for a while
+		while   = time.Second
+		most    = time.Minute
+	)
+	ended := make(chan struct{}, atATime)
+	running, looked := 0, 0
+	defer func() {
+		for ; running > 0; running-- {
+			<-ended
+		}
+	}()
+	for began := time.Now(); looked < limit && time.Since(began) < most && ctx.Err() == nil; {
+		room := min(atATime-running, limit-looked)
+		due, err := s.claimDue(ctx, room)
+		if err != nil {
+			return looked, err
+		}
+		for _, d := range due {
+			go func() {
+				defer func() { ended <- struct{}{} }()
+				if err := s.recheck(ctx, d); err != nil && ctx.Err() == nil && KindOf(err) != NotFound {
+					s.log.Warn("re-check of a domain failed; it is tried again soon", "tenant", d.Tenant, "domain", d.ID, "error", err)
+				}
+			}()
+		}
+		running, looked = running+len(due), looked+len(due)
+		more, waited := len(due) == room, false
+		for timer := time.After(while); ; {
+			if running == 0 && !more {
+				return looked, ctx.Err()
+			}
+			if free := atATime - running; running == 0 || more && free >= few || waited && free > 0 {
+				break
+			}
+			select {
+			case <-ended:
+				running--
+			case <-timer:
+				waited = true
+			}
+		}
+	}
+	return looked, ctx.Err()
+}
+
+// claimDue takes domains that are due, so that nobody else looks at them for as long as that
+// may take.
+func (s *Service) claimDue(ctx context.Context, limit int) (due []Domain, err error) {
 	const lease = 2 * time.Minute
-	const atATime = 64 // most of them wait for the network
-	var due []Domain
-	err := s.store.Update(ctx, func(tx Tx) error {
-		var err error
+	err = s.store.Update(ctx, func(tx Tx) error {
 		due, err = tx.ClaimDueDomains(ctx, s.now(), s.now().Add(lease), limit)
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	forEach(due, atATime, func(d Domain) {
-		if err := s.recheck(ctx, d); err != nil && ctx.Err() == nil && KindOf(err) != NotFound {
-			s.log.Warn("re-check of a domain failed; it is tried again soon", "tenant", d.Tenant, "domain", d.ID, "error", err)
-		}
-	})
-	return len(due), ctx.Err()
+	return due, err
 }
 
 func (s *Service) recheck(ctx context.Context, d Domain) error {

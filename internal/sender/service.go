@@ -17,7 +17,8 @@ import (
 type Service struct {
 	store    Store
 	checker  Checker
-	canary   Canary // may be nil
+	asker    func(tenant string) Checker // nil: checker serves all
+	canary   Canary                      // may be nil
 	provider Provider
 	poster   Poster // may be nil
 	settings Settings
@@ -41,15 +42,19 @@ type Service struct {
 	depth       atomic.Int64             // messages waiting, as far as this process knows
 }
 
-// Config is what a Service is made of; every port but Canary and Poster must be set.
+// Config is what a Service is made of; every port but CheckerFor, Canary and Poster must be
+// set.
 type Config struct {
-	Store    Store
-	Checker  Checker
-	Canary   Canary // nil: every absence is believed
-	Provider Provider
-	Poster   Poster // nil: there are no webhooks
-	Settings Settings
-	Log      *slog.Logger
+	Store   Store
+	Checker Checker
+	// CheckerFor is a Checker on behalf of a tenant, of whose looks those on behalf of others,
+	// and those of Checker itself, are to feel nothing; nil: Checker serves all.
+	CheckerFor func(tenant string) Checker
+	Canary     Canary // nil: every absence is believed
+	Provider   Provider
+	Poster     Poster // nil: there are no webhooks
+	Settings   Settings
+	Log        *slog.Logger
 }
 
 // New makes a Service. It reads the instance's secrets from the store.
@@ -62,7 +67,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		store: c.Store, checker: c.Checker, canary: c.Canary, provider: c.Provider, poster: c.Poster, settings: c.Settings, log: c.Log,
+		store: c.Store, checker: c.Checker, asker: c.CheckerFor, canary: c.Canary, provider: c.Provider, poster: c.Poster, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		looks:     make(map[lookKey]*look),

@@ -47,7 +47,7 @@ type Verify struct {
 	PendingGiveUp time.Duration // then it is looked at like a verified one
 	VerifiedEvery time.Duration // with jitter
 	LapsingEvery  time.Duration // also the longest wait of pending ones
-	UnknownEvery  time.Duration // after a check that learnt nothing
+	UnknownEvery  time.Duration // after the first check that learnt nothing
 	// MassGuard freezes losses while the records of more than so many per cent of the
 	// instance's domains that hold something, and of MassLeast of them, are gone; 0: never.
 	MassGuard float64

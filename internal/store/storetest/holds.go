@@ -45,7 +45,7 @@ func holds(w *world) {
 	}
 	w.same("taken", got, h)
 
-	h.Claim = sender.Claim{Tenant: theirs.Tenant, Domain: theirs.Domain, At: start.Add(time.Hour), Warned: true, SentAt: start.Add(time.Minute)}
+	h.Claim = sender.Claim{Tenant: theirs.Tenant, Domain: theirs.Domain, At: start.Add(time.Hour), WarnedAt: start.Add(time.Hour), SentAt: start.Add(time.Minute)}
 	w.do(func(tx sender.Tx) error { return tx.UpdateHold(w.ctx, h) })
 	h.Version = 2
 	got, err = w.Hold(w.ctx, d.Name)
