@@ -249,8 +249,8 @@ func dmarcCode(policies []string) Code {
 func meantForDMARC(values []string) (Code, string, bool) {
 	for _, v := range values {
 		l := lower(strings.TrimSpace(v))
-		if plain := unquoted(l); strings.HasPrefix(plain, "v=dmarc") {
-			if !strings.HasPrefix(l, "v") {
+		if plain := unquoted(l); strings.HasPrefix(strings.TrimLeft(plain, "v=:"), "dmarc1") || strings.HasPrefix(plain, "v=dmarc") {
+			if l != "" && l[0] != 'v' && l[0] != 'd' {
 				return CodeValueQuoted, v, true
 			}
 			return CodeDMARCSyntax, v, true
@@ -268,6 +268,7 @@ func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 	policies := dmarcPolicies(values)
 	op := opinion{told: true, code: dmarcCode(policies), found: policies}
 	if op.code == CodeDMARCMissing {
+		op.found = values
 		if code, v, ok := meantForDMARC(values); ok {
 			op.code, op.found = code, []string{v}
 		}

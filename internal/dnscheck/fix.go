@@ -142,7 +142,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeSPFIncludeUnreachable:
 		return fmt.Sprintf("the SPF record at %s names %s where no receiver gets to: %s", name, includeTarget(rec.Value), instead(op))
 	case CodeSPFMultiple:
-		return fmt.Sprintf("%s has %d SPF records, and more than one is an error for every receiver: %s", name, len(op.found), instead(op))
+		return fmt.Sprintf("%s has %d SPF records, and more than one is an error for every receiver: %s%s", name, len(op.found), instead(op), leftOut(op.found))
 	case CodeSPFTooManyLookups:
 		return fmt.Sprintf("the SPF record at %s needs more than 10 DNS look-ups before it comes to %s: remove includes, or move ours to the front as in %s", name, includeTarget(rec.Value), quoteOurs(mergeOr(op, rec)))
 	case CodeSPFVoidLookups:
@@ -152,6 +152,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeSPFIncludeBroken:
 		return fmt.Sprintf("the SPF record at %s leads to %s, which has not exactly one SPF record: remove that from %s", name, quote(op.hint), found(op))
 	case CodeDMARCMissing:
+		if len(op.found) > 0 {
+			return fmt.Sprintf("neither %s nor its organizational domain has a DMARC policy, because receivers take none for one that does not begin with \"v=DMARC1\": publish beside %s, or in its place, %s", domain, found(op), demand(rec, zone))
+		}
 		return fmt.Sprintf("neither %s nor its organizational domain has a DMARC policy: publish %s%s", domain, demand(rec, zone), held)
 	case CodeDMARCSyntax:
 		return fmt.Sprintf("the DMARC policy at %s cannot be read: correct %s, for instance to %s", name, found(op), quoteOurs(rec.Expected()))
@@ -296,6 +299,26 @@ func instead(op opinion) string {
 		return fmt.Sprintf("keep one record with one way through it instead of %s", found(op))
 	}
 	return fmt.Sprintf("replace %s by %s", found(op), quoteOurs(op.hint))
+}
+
+func foundList(values []string) string {
+	shown := make([]string, 0, 3)
+	for _, v := range values {
+		if len(shown) == cap(shown) {
+			return fmt.Sprintf("%s and %d more", strings.Join(shown, ", "), len(values)-len(shown))
+		}
+		shown = append(shown, quote(v))
+	}
+	return strings.Join(shown, ", ")
+}
+
+// leftOut says what of some records is not in the one that shall replace them.
+func leftOut(records []string) string {
+	terms := unreadableSPF(records)
+	if len(terms) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", which leaves out %s, because no receiver can read it", foundList(terms))
 }
 
 func mergeOr(op opinion, rec Record) string {

@@ -330,6 +330,7 @@ func TestSPFStringsAreCutAt255(t *testing.T) {
 func TestMergedSPFKeepsEverySender(t *testing.T) {
 	for _, tt := range []struct{ records, want string }{
 		{"v=spf1 mx ~all", "v=spf1 include:_spf.us.example mx ~all"},
+		{"v=spf1 ip4:1.2.3 mx|v=spf1 a:x_y.example include: redirect= ~all", "v=spf1 include:_spf.us.example mx a:x_y.example ~all"},
 		{"v=spf1", "v=spf1 include:_spf.us.example"},
 		{"v=spf1 redirect=x.example", "v=spf1 include:_spf.us.example redirect=x.example"},
 		{"v=spf1 a -all|v=spf1 mx a ~all", "v=spf1 include:_spf.us.example a mx -all"},

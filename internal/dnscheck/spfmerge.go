@@ -10,7 +10,8 @@ import (
 const defaultAll = "~all"
 
 // mergeSPF makes one record out of several (RFC 7208, section 3.2, allows only one). It keeps
-// every sender that they list, each once, and drops what stands for target already. The
+// every sender that they list, each once, and drops what stands for target already, as well as
+// terms that make a record unreadable; see unreadableSPF. The
 // include of target comes first, where no limit is used up yet and nothing can hide it; the
 // first "all" comes last. Senders that stood behind it are kept, since somebody wanted them;
 // whom it let through anyway, nothing there can stop. A redirect
@@ -32,14 +33,14 @@ func mergeSPF(records []string, target string) string {
 		return append(list, term)
 	}
 	for _, record := range records {
-		own := strings.FieldsFunc(record, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+		own := termsOf(record)
 		void := slices.ContainsFunc(own, isAll) // of the redirect, if there is one
 		behind := ""                            // the all that was passed
 		for _, term := range own {
 			l := strings.TrimPrefix(lower(term), "+")
 			kind, value, _ := strings.Cut(strings.TrimLeft(l, "-~?"), ":")
 			switch {
-			case l == spfVersion:
+			case l == spfVersion || badTerm(term):
 			case isAll(term):
 				if behind == "" {
 					behind = l
@@ -77,6 +78,27 @@ func mergeSPF(records []string, target string) string {
 		}
 	}
 	return strings.Join(append(terms, modifiers...), " ")
+}
+
+func termsOf(record string) []string {
+	return strings.FieldsFunc(record, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+}
+
+func badTerm(term string) bool {
+	_, err := parseSPFTerm(term)
+	return err != nil
+}
+
+// unreadableSPF lists the terms because of which receivers give up on records.
+func unreadableSPF(records []string) (terms []string) {
+	for _, record := range records {
+		for _, term := range termsOf(record) {
+			if lower(term) != spfVersion && badTerm(term) && !slices.Contains(terms, term) {
+				terms = append(terms, term)
+			}
+		}
+	}
+	return terms
 }
 
 // withInclude puts our include into a record.
