@@ -174,14 +174,14 @@ func (p *paper) posture(x dnscheck.Posture) {
 	p.list("To do", todo)
 	if proposal := x.SPF.Proposal; proposal != nil {
 		p.line(0, "")
-		p.head(fmt.Sprintf("SPF record to publish at %s (%d of 10 look-ups)", x.SPF.Name, proposal.Lookups))
+		p.head(fmt.Sprintf("SPF record to publish at %s (%d of 10 look-ups, %d of 2 that find nothing)", x.SPF.Name, proposal.Lookups, proposal.Voids))
 		quoted := make([]string, len(proposal.Strings))
 		for i, s := range proposal.Strings {
 			quoted[i] = strconv.Quote(s)
 		}
 		p.line(2, "%s. TXT %s", x.SPF.Name, strings.Join(quoted, " "))
 		if !proposal.Fits {
-			p.line(2, "%s", p.bad.Render("This is more than receivers look up: remove senders that are no longer used first."))
+			p.line(2, "%s", p.bad.Render("Receivers give up on this: remove senders that are no longer used first."))
 		}
 	}
 	p.list("Worth knowing", notes)

@@ -170,7 +170,11 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 			}
 		}
 		p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
-		if !p.Fits {
+		switch {
+		case p.Fits:
+		case endless:
+			r.note("the proposal includes what leads in a circle, or needs far more than %d look-ups: take out who no longer sends, dearest first: %s.", maxSPFLookups, dearest(tree))
+		default:
 			r.note("the proposal needs %d of %d DNS look-ups and has %d of %d that find nothing: take out who no longer sends, dearest first: %s.",
 				p.Lookups, maxSPFLookups, p.Voids, maxSPFVoids, dearest(tree))
 		}
@@ -197,7 +201,7 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 	case 1:
 	default:
 		propose(records)
-		r.is(CodeSPFMultiple, "%s has %d SPF records, and more than one is an error for every receiver: replace them by %s.", domain, len(records), quoteOurs(r.Proposal.Value))
+		r.is(CodeSPFMultiple, "%s has %d SPF records, and more than one is an error for every receiver: replace them by %s%s.", domain, len(records), quoteOurs(r.Proposal.Value), leftOut(records))
 		return r
 	}
 	r.Tree, r.Endless = surveySPF(ctx, ask, domain.s)

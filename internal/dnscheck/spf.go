@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -17,6 +18,7 @@ func spfRecords(values []string) []string {
 			records = append(records, v)
 		}
 	}
+	slices.Sort(records) // answers come in any order, and what is proposed shall not change with it
 	return records
 }
 
