@@ -486,11 +486,13 @@ func reportMX(ctx context.Context, ask lookups, domain Name) MXReport {
 		return r
 	}
 	if len(a.records) == 0 {
-		_, err := ask.LookupNetIP(ctx, "ip", domain.s)
-		if notFound(err) {
-			r.note("%s has neither MX nor address, so it receives no mail, no bounces and no replies.", domain)
-		} else {
+		switch _, err := ask.LookupNetIP(ctx, "ip", domain.s); {
+		case err == nil:
 			r.note("%s has no MX, so mail goes to its address (RFC 5321, section 5.1).", domain)
+		case notFound(err):
+			r.note("%s has neither MX nor address, so it receives no mail, no bounces and no replies.", domain)
+		default:
+			r.is(CodeTimeout, "%s has no MX, and there is no answer about its address: ask again later.", domain)
 		}
 		return r
 	}

@@ -183,3 +183,17 @@ func TestPostureOfSilenceIsUnknown(t *testing.T) {
 		}
 	})
 }
+
+// That a domain has no MX says nothing of where its mail goes while its addresses are not told.
+func TestMailGoesNowhereKnownWithoutAnAnswerAboutAddresses(t *testing.T) {
+	inLab(t, `example.org. TXT "v=spf1 -all"`, 2, func(t *testing.T, l *lab) {
+		for _, s := range l.servers {
+			s.Fail("example.org", "A", dnstest.Servfail)
+			s.Fail("example.org", "AAAA", dnstest.Servfail)
+		}
+		mx := newChecker(t, l, 2).Posture(t.Context(), Message{From: mustName(t, "example.org")}).MX
+		if mx.Outcome != Unknown || mx.Code != CodeTimeout {
+			t.Errorf("%s %s: %s %q", mx.Outcome, mx.Code, mx.Fix, mx.Notes)
+		}
+	})
+}
