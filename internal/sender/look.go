@@ -120,9 +120,16 @@ func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 // too long ago.
 func (s *Service) stale(d Domain, purposes []dnscheck.Purpose) (stale []dnscheck.Purpose) {
 	for _, f := range d.Facets {
-		if wants(purposes, f.Purpose) && f.Status != Verified && s.now().Sub(f.CheckedAt) > s.settings.Verify.Freshness && !slices.Contains(stale, f.Purpose) {
+		if wants(purposes, f.Purpose) && f.Status != Verified && !s.isFresh(f) && !slices.Contains(stale, f.Purpose) {
 			stale = append(stale, f.Purpose)
 		}
 	}
 	return stale
+}
+
+// isFresh reports whether a facet was checked just now. A time to come is that of a clock that
+// was ahead.
+func (s *Service) isFresh(f Facet) bool {
+	age := s.now().Sub(f.CheckedAt)
+	return age >= 0 && age <= s.settings.Verify.Freshness
 }

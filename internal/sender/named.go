@@ -73,7 +73,7 @@ func knownTo(p Principal, d Domain) (Domain, error) {
 func (s *Service) CheckSome(ctx context.Context, p Principal, tenant ID, ds []Domain, few int, purpose dnscheck.Purpose, region string) ([]Domain, error) {
 	var stale []int
 	for i, d := range ds {
-		if f := d.Facet(purpose, region); f.Status != Verified && s.now().Sub(f.CheckedAt) > s.settings.Verify.Freshness {
+		if f := d.Facet(purpose, region); f.Status != Verified && !s.isFresh(f) {
 			stale = append(stale, i)
 		}
 	}

@@ -19,6 +19,9 @@ func (s *Service) RecheckDue(ctx context.Context, limit int) (int, error) {
 		while   = time.Second
 		most    = time.Minute
 	)
+	if err := s.recall(ctx); err != nil {
+		return 0, err
+	}
 	ended := make(chan struct{}, atATime)
 	running, looked := 0, 0
 	defer func() {
@@ -60,6 +63,30 @@ func (s *Service) RecheckDue(ctx context.Context, limit int) (int, error) {
 	return looked, ctx.Err()
 }
 
+// recall makes domains due soon whose next check is further away than any is put off: a clock
+// that was ahead, if only for a moment, would else leave them unwatched until that time.
+func (s *Service) recall(ctx context.Context) error {
+	if _, ok := s.recalled.Get(""); ok {
+		return nil
+	}
+	v := s.settings.Verify
+	now := s.now()
+	beyond := now.Add(2 * max(v.VerifiedEvery, v.LapsingEvery, time.Hour))
+	n := 0
+	err := s.store.Update(ctx, func(tx Tx) (err error) {
+		n, err = tx.BringDomainsForward(ctx, beyond, now, v.LapsingEvery)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		s.log.Warn("domains were to be looked at too late, as by a clock that was ahead; they are looked at soon", "domains", n, "later_than", beyond)
+	}
+	s.recalled.Put("", true, time.Now())
+	return nil
+}
+
 // claimDue takes domains that are due, so that nobody else looks at them for as long as that
 // may take.
 func (s *Service) claimDue(ctx context.Context, limit int) (due []Domain, err error) {
@@ -91,7 +118,7 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 func (s *Service) unsettled(ctx context.Context, d Domain) ([]dnscheck.Purpose, error) {
 	now := s.now()
 	recent := func(f Facet) bool {
-		return now.Sub(f.CheckedAt) < s.settings.Verify.VerifiedEvery/2 && (f.Status == Verified || !s.worthWatching(d, f, now))
+		return !f.CheckedAt.After(now) && now.Sub(f.CheckedAt) < s.settings.Verify.VerifiedEvery/2 && (f.Status == Verified || !s.worthWatching(d, f, now))
 	}
 	if !slices.ContainsFunc(d.Facets, recent) {
 		return nil, nil

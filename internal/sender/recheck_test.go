@@ -82,3 +82,31 @@ func TestRecheckEndsThoughSomebodyIsAlwaysSlow(t *testing.T) {
 		}
 	})
 }
+
+// The clock was ahead for a moment, in which everything was looked at. When it is right
+// again, nothing waits for that time to come.
+func TestClockThatWasAheadLeavesNobodyUnwatched(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		verified := h.domain("example.org", dnscheck.Ownership, dnscheck.DKIM)
+		pending := h.domain("example.net")
+		time.Sleep(2 * time.Hour)
+		ahead := time.Now().Add(30 * 24 * time.Hour)
+		for _, d := range []sender.Domain{verified, pending} {
+			h.change(d, func(d *sender.Domain) {
+				d.NextCheck = ahead.Add(24 * time.Hour)
+				for i := range d.Facets {
+					d.Facets[i].CheckedAt = ahead
+				}
+			})
+		}
+		h.publish(pending, dnscheck.Ownership)
+		if d, err := h.CheckDomain(t.Context(), h.admin, h.tenant.ID, pending.ID, dnscheck.Ownership); err != nil || !d.Proven() {
+			t.Errorf("who reads sees what was before, %v", err)
+		}
+		h.withdraw(verified, dnscheck.Ownership)
+		time.Sleep(3 * time.Hour)
+		if got := h.status(verified, dnscheck.Ownership, "r1"); got != sender.Lapsing {
+			t.Errorf("ownership is %s three hours after it is gone", got)
+		}
+	})
+}

@@ -25,7 +25,8 @@ type Service struct {
 	log      *slog.Logger
 
 	sick        sickness
-	holding     Recent[string, int] // one: how many domains hold something
+	holding     Recent[string, int]  // one: how many domains hold something
+	recalled    Recent[string, bool] // one: checks that are too far away were brought forward
 	serviceName dnscheck.Name
 	codeKey     []byte                     // keys the hashes of verification codes and recipients
 	owner       string                     // names this process in leases
@@ -73,6 +74,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		looks:     make(map[lookKey]*look),
 		visited:   Recent[ID, time.Time]{Age: time.Hour},
 		holding:   Recent[string, int]{Age: c.Settings.Verify.VerifiedEvery / 500},
+		recalled:  Recent[string, bool]{Age: c.Settings.Verify.LapsingEvery},
 		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[lookKey, time.Time]{Age: c.Settings.Verify.Freshness},
 	}
 	if c.Settings.ReservedDomain != "" {

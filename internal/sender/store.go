@@ -164,6 +164,9 @@ type Tx interface {
 	// Half of them are those longest due, the others those that came due last: where
 	// one tenant has very many due, those of the rest are looked at in time.
 	ClaimDueDomains(ctx context.Context, now, until time.Time, limit int) ([]Domain, error)
+	// BringDomainsForward makes those domains whose next check is later than beyond due
+	// within a span from now, and returns how many there were.
+	BringDomainsForward(ctx context.Context, beyond, now time.Time, span time.Duration) (int, error)
 
 	// LockMassGuard is MassGuard, and makes later transactions that lock it wait for
 	// this one. PutMassGuard writes it.

@@ -211,6 +211,11 @@ func (t *tx) ClaimDueDomains(ctx context.Context, now, until time.Time, limit in
 	return each(rows, err, "due email domains", domainOf)
 }
 
+func (t *tx) BringDomainsForward(ctx context.Context, beyond, now time.Time, span time.Duration) (int, error) {
+	n, err := t.q.BringDomainsForward(ctx, micros(now), span.Microseconds(), micros(beyond))
+	return int(n), broken("bring checks of email domains forward", err)
+}
+
 // claimHalf is how many of a claim are those longest due (part 0), and how many those due
 // last (part 1), when so many are claimed already.
 func claimHalf(limit, part, claimed int) int {

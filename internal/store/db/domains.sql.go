@@ -9,6 +9,20 @@ import (
 	"context"
 )
 
+const bringDomainsForward = `-- name: BringDomainsForward :execrows
+UPDATE domains SET next_check_at = CAST($1 AS BIGINT) + next_check_at % CAST($2 AS BIGINT)
+WHERE next_check_at > 0 AND next_check_at > $3
+`
+
+// Spread by what the times were: the engines have no random numbers in common.
+func (q *Queries) BringDomainsForward(ctx context.Context, now int64, span int64, beyond int64) (int64, error) {
+	result, err := q.db.Exec(ctx, bringDomainsForward, now, span, beyond)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const countDomains = `-- name: CountDomains :one
 SELECT count(*) FROM (
     SELECT 1 FROM domains WHERE tenant_id = $1 LIMIT CAST($2 AS BIGINT)

@@ -42,6 +42,11 @@ ORDER BY next_check_at DESC LIMIT CAST(@most AS BIGINT);
 -- name: PutOffDomain :execrows
 UPDATE domains SET next_check_at = @until WHERE tenant_id = @tenant_id AND id = @id;
 
+-- Spread by what the times were: the engines have no random numbers in common.
+-- name: BringDomainsForward :execrows
+UPDATE domains SET next_check_at = CAST(@now AS BIGINT) + next_check_at % CAST(@span AS BIGINT)
+WHERE next_check_at > 0 AND next_check_at > @beyond;
+
 -- name: LastCheck :one
 SELECT * FROM last_checks WHERE tenant_id = @tenant_id AND domain_id = @domain_id;
 

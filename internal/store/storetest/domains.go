@@ -171,6 +171,20 @@ func dueDomains(w *world) {
 	if n := len(claim(until, 10)); n != 4 {
 		w.Errorf("%d domains are due when the claims end, want 4", n)
 	}
+
+	// Beyond what can be right.
+	year := start.AddDate(1, 0, 0)
+	for i := range 10 {
+		add(w.b, fmt.Sprintf("far%d.example.org", i), year.Add(time.Duration(i)*7*time.Minute))
+	}
+	var n int
+	w.do(func(tx sender.Tx) (err error) {
+		n, err = tx.BringDomainsForward(w.ctx, start.AddDate(0, 0, 1), start, time.Hour)
+		return err
+	})
+	if first, all := len(claim(start.Add(-time.Microsecond), 20)), len(claim(start.Add(time.Hour), 20)); n != 10 || first != 0 || all != 14 {
+		w.Errorf("%d domains were brought forward, %d are due before and %d within the span, want 10, 0 and 14", n, first, all)
+	}
 }
 
 func addresses(w *world) {

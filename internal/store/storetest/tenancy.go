@@ -320,7 +320,7 @@ var tenantless = map[string]string{
 	"TenantsOf": "the tenants are what is asked for", "Credential": "asked before anybody is known", "LockTenant": "the tenant is what is locked",
 	"InsertOrganization": "operators only", "InsertTenant": "operators only", "UpdateTenant": "the tenant is what is changed",
 	"DeleteTenant": "the tenant is what is deleted", "InsertCredential": "ids are unique to all",
-	"ClaimDueDomains": "for all tenants", "CountRecipient": "across all tenants", "ClaimMessages": "for all tenants",
+	"ClaimDueDomains": "for all tenants", "BringDomainsForward": "for all tenants", "CountRecipient": "across all tenants", "ClaimMessages": "for all tenants",
 	"RenewLeases": "by owner", "ReleaseMessages": "by owner", "SigningKey": "by selector", "PublicKey": "by selector",
 	"InsertKey": "selectors are unique to all", "Enqueue": "no row of a tenant",
 	"Forget": "for all tenants", "ForgetTimeline": "for all tenants", "ClaimDueTombstones": "for all tenants",
