@@ -9,8 +9,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxHearsay bounds the memory of a hearsay, whose entries are of some hundred bytes.
-const maxHearsay = 16384
+// maxHearsay bounds the records that a hearsay remembers, each of some hundred octets, and
+// maxSaid those in one answer: the hosts of strangers have as many addresses as they like.
+const (
+	maxHearsay = 1 << 17
+	maxSaid    = 32
+)
 
 // hearsay remembers, between checks, who serves the zones that many domains share and where
 // those servers are: what enough resolvers agreed on, no longer than it lives. Providers have
@@ -22,11 +26,21 @@ const maxHearsay = 16384
 type hearsay struct {
 	mu   sync.Mutex
 	said map[question]said
+	size int // of all that is said
 }
 
 type said struct {
 	answers []answer // of all resolvers
 	until   time.Time
+}
+
+// size counts records; that there are none is worth one for each who said so.
+func (s said) size() int {
+	n := len(s.answers)
+	for _, a := range s.answers {
+		n += len(a.records)
+	}
+	return n
 }
 
 func (h *hearsay) recall(q question, now time.Time) []answer {
@@ -44,16 +58,20 @@ func (h *hearsay) keep(q question, s said, now time.Time) {
 	if h.said == nil {
 		h.said = make(map[question]said)
 	}
-	if len(h.said) >= maxHearsay {
+	size := s.size()
+	if h.size+size > maxHearsay {
 		for q, old := range h.said {
 			if !now.Before(old.until) {
+				h.size -= old.size()
 				delete(h.said, q)
 			}
 		}
-		if len(h.said) >= maxHearsay {
+		if h.size+size > maxHearsay {
 			clear(h.said)
+			h.size = 0
 		}
 	}
+	h.size += size - h.said[q].size()
 	h.said[q] = s
 }
 
@@ -68,6 +86,9 @@ func (r *run) settled(got []answer) time.Duration {
 	votes := make(map[string]int)
 	lives := make(map[string]time.Duration)
 	for _, a := range got {
+		if len(a.records) > maxSaid {
+			return 0
+		}
 		if a.result != SawAnswer && a.result != SawNODATA {
 			continue
 		}

@@ -1,6 +1,8 @@
 package dnscheck
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,13 +95,42 @@ func TestWhatDoesNotExistIsNotRemembered(t *testing.T) {
 	}
 }
 
+// What is remembered for all must not be as large as somebody likes: a host of a stranger may
+// have thousands of addresses, and every look another host.
+func TestHearsayIsSmallWhateverIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGlobe(t, 3, hasToken, hasToken)
+		var addresses []string
+		for i := range 2000 {
+			addresses = append(addresses, fmt.Sprintf("big.example.net. 3600 A 192.0.%d.%d", i/250, i%250))
+		}
+		w.top.Add(strings.Join(addresses, "\n"))
+		w.top.Add("example.org. NS big.example.net.")
+		for _, s := range w.servers {
+			s.Add("example.org. NS big.example.net.")
+		}
+		c, rec := w.checker(t, nil), ownership(t, "example.org")
+		c.Check(t.Context(), rec.Name.Parent(), []Record{rec})
+		entries, records := 0, 0
+		for _, s := range c.hearsay.said {
+			entries++
+			for _, a := range s.answers {
+				records += len(a.records)
+			}
+		}
+		if entries == 0 || records > 100 || c.hearsay.size < records {
+			t.Errorf("%d records in %d entries, taken for %d", records, entries, c.hearsay.size)
+		}
+	})
+}
+
 func TestHearsayDoesNotGrow(t *testing.T) {
 	var h hearsay
 	now := time.Now()
 	for i := range 3 * maxHearsay {
 		h.keep(question{name: string(rune(i)), qtype: uint16(i)}, said{[]answer{{}}, now.Add(time.Hour)}, now)
 	}
-	if len(h.said) > maxHearsay {
-		t.Error(len(h.said))
+	if h.size > maxHearsay || len(h.said) > h.size {
+		t.Error(len(h.said), h.size)
 	}
 }
