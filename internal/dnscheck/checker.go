@@ -30,6 +30,9 @@ const (
 	maxFollowUps = 400
 	// maxQuestions bounds all questions of an authoritative check, whoever they are put to.
 	maxQuestions = 3000
+	// maxOctets bounds the records of all answers of name servers, and of those to follow-ups: a
+	// server may send 64 KiB for each question. A large domain on many servers has some 200 KiB.
+	maxOctets = 4 << 20
 )
 
 // Mode says whom a Checker asks about records.
@@ -254,6 +257,7 @@ type run struct {
 	random    string             // label of sibling
 	followUps atomic.Int64
 	questions atomic.Int64
+	octets    atomic.Int64
 }
 
 // flightKey is a question and whom it was put to: "all", "first", or a server.
@@ -318,7 +322,11 @@ func (r *run) firstResolver(ctx context.Context, q question) answer {
 		if !r.mayAsk(len(r.resolver.servers)) {
 			return answer{result: SawLimit}
 		}
-		return r.resolver.first(ctx, q)
+		a := r.resolver.first(ctx, q)
+		if !r.mayKeep(a) {
+			return answer{server: a.server, result: SawLimit}
+		}
+		return a
 	})
 }
 
@@ -381,6 +389,15 @@ func (r *run) mayAsk(n int) bool { return r.followUps.Add(int64(n)) <= maxFollow
 
 // mayAskAny counts every question of an authoritative check.
 func (r *run) mayAskAny() bool { return r.questions.Add(1) <= int64(r.maxQuestions) }
+
+// mayKeep counts what an answer takes.
+func (r *run) mayKeep(a answer) bool {
+	n := 0
+	for _, rr := range a.records {
+		n += dns.Len(rr)
+	}
+	return r.octets.Add(int64(n)) <= maxOctets
+}
 
 // decided tells whether the answers so far make every record behind q a match, so that slow
 // servers can only add notes. Negative answers never decide early: all servers must speak.

@@ -66,6 +66,9 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 			}
 			close(g.done)
 		}
+		if !r.mayKeep(a) {
+			return answer{result: SawLimit, detail: "the answers are too large"}
+		}
 		return a
 	})
 	a.server, a.host, a.zone, a.path = n.String(), n.host, z.apex, z.path
