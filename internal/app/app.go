@@ -170,7 +170,7 @@ func build(ctx context.Context, c Config, l Listeners, log *slog.Logger, x extra
 		return a, fmt.Errorf("webhooks: %w", err)
 	}
 	if a.Service, err = sender.New(ctx, sender.Config{
-		Store: a.store, Checker: checker, CheckerFor: func(tenant string) sender.Checker { return checker.For(tenant) }, Canary: canary, Provider: provider, Poster: a.poster, Settings: settings, Log: log,
+		Store: a.store, Checker: checker, CheckerFor: shared(checker), Canary: canary, Provider: provider, Poster: a.poster, Settings: settings, Log: log,
 	}); err != nil {
 		return a, err
 	}
@@ -323,6 +323,16 @@ func (c Config) checker(explainEvery time.Duration) (*dnscheck.Checker, error) {
 		return nil, fmt.Errorf("verify.quorum is %d with the resolvers %s: %w", c.Verify.Quorum, strings.Join(servers, ", "), err)
 	}
 	return checker, nil
+}
+
+// shared gives each tenant its part of a Checker.
+func shared(c *dnscheck.Checker) func(tenant string, watch bool) sender.Checker {
+	return func(tenant string, watch bool) sender.Checker {
+		if watch {
+			return c.Watch(tenant)
+		}
+		return c.For(tenant)
+	}
 }
 
 // engine hangs the core's tasks on River.

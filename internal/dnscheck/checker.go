@@ -101,6 +101,7 @@ type Checker struct {
 	lookInside    bool
 	trustAD       map[string]bool
 	maxQuestions  int
+	payer         string // whose part of the rates questions take
 	*memory
 }
 
@@ -117,7 +118,16 @@ type memory struct {
 // that none of them can keep the others' from being asked; the Checker itself has half.
 func (c *Checker) For(asker string) *Checker {
 	own := *c
-	own.resolver = c.resolver.as(asker)
+	own.resolver, own.payer = c.resolver.as(asker), asker
+	return &own
+}
+
+// Watch is For an asker at times that are not for the asker to choose. How many questions that
+// takes is bounded, so they are taken to be the Checker's own; how long their answers take
+// isn't, and where they have to wait it is for one another.
+func (c *Checker) Watch(asker string) *Checker {
+	own := *c
+	own.resolver = c.resolver.as("watch " + asker)
 	return &own
 }
 

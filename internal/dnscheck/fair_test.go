@@ -101,19 +101,23 @@ func asMuchAs(ctx context.Context, t *testing.T, c *Checker, domains ...string) 
 // What one asker makes us ask, of servers that are dead or for ever busy, keeps the checks of
 // others from nothing.
 func TestOneAskerKeepsNobodyWaiting(t *testing.T) {
-	for title, hostile := range map[string]func(i int) string{
-		"dead servers":           func(i int) string { return fmt.Sprintf("d%d.dead.test", i) },
-		"names in the same zone": func(i int) string { return fmt.Sprintf("d%d.good.test", i) },
+	for _, tt := range []struct {
+		title, domains string
+		as             func(c *Checker, asker string) *Checker
+	}{
+		{"dead servers", "d%d.dead.test", (*Checker).For},
+		{"names in the same zone", "d%d.good.test", (*Checker).For},
+		{"proofs on dead servers", "d%d.dead.test", (*Checker).Watch},
 	} {
-		t.Run(title, func(t *testing.T) {
+		t.Run(tt.title, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := crowdChecker(t)
 				ctx, stop := context.WithCancel(t.Context())
 				var domains []string
 				for i := range 50 {
-					domains = append(domains, hostile(i))
+					domains = append(domains, fmt.Sprintf(tt.domains, i))
 				}
-				crowd := asMuchAs(ctx, t, c.For("hostile"), domains...)
+				crowd := asMuchAs(ctx, t, tt.as(c, "hostile"), domains...)
 				canary := newCanary(t, c, "good.test")
 				var list []Record
 				for i := range 10 {
@@ -123,7 +127,7 @@ func TestOneAskerKeepsNobodyWaiting(t *testing.T) {
 				}
 				for range 3 {
 					time.Sleep(5 * time.Second)
-					for _, f := range c.For("victim").Check(t.Context(), mustName(t, "good.test"), list) {
+					for _, f := range tt.as(c, "victim").Check(t.Context(), mustName(t, "good.test"), list) {
 						if f.Outcome != Match {
 							t.Errorf("%s %s: %s", f.Outcome, f.Code, f.Fix)
 							break

@@ -35,7 +35,7 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 			return answer{result: SawTimeout, detail: "not waited for any longer"}
 		case !r.mayAskAny():
 			return answer{result: SawLimit}
-		case !r.isOurs(z.apex) && !(r.zones.wait(ctx, z.apex, r.resolver.asker) && r.servers.wait(ctx, n.addr.String(), r.resolver.asker)):
+		case !r.isOurs(z.apex) && !(r.zones.wait(ctx, z.apex, r.payer) && r.servers.wait(ctx, n.addr.String(), r.payer)):
 			return answer{result: SawLimit, detail: "too many questions to this server at the moment"}
 		}
 		dial := n.String()

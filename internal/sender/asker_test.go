@@ -35,7 +35,7 @@ func (a askers) Confirm(ctx context.Context, domain dnscheck.Name, want []dnsche
 
 // A tenant that asks for its checks as often as it can must not use up what it takes to see
 // that it has lost a proof, nor what others need.
-func TestTenantsLooksAreTheirOwnAndThoseAtProofsNobodys(t *testing.T) {
+func TestTenantsLooksAreApartFromThoseAtTheirProofs(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, h *harness) {
 		var mu sync.Mutex
 		var by []string
@@ -50,8 +50,13 @@ func TestTenantsLooksAreTheirOwnAndThoseAtProofsNobodys(t *testing.T) {
 			defer func() { by = nil }()
 			return slices.Compact(slices.Sorted(slices.Values(by)))
 		}
-		h.config.Checker = askers{h.checks, "", note}
-		h.config.CheckerFor = func(tenant string) sender.Checker { return askers{h.checks, tenant, note} }
+		h.config.Checker = askers{h.checks, "nobody", note}
+		h.config.CheckerFor = func(tenant string, watch bool) sender.Checker {
+			if watch {
+				tenant = "watch " + tenant
+			}
+			return askers{h.checks, tenant, note}
+		}
 		node := h.node()
 		look := func(d sender.Domain) {
 			h.makeDue(d)
@@ -74,7 +79,7 @@ func TestTenantsLooksAreTheirOwnAndThoseAtProofsNobodys(t *testing.T) {
 		}
 		h.withdraw(d, dnscheck.Ownership)
 		look(d)
-		if by := told(); !slices.Equal(by, []string{""}) {
+		if by := told(); !slices.Equal(by, []string{"watch " + string(h.tenant.ID)}) {
 			t.Errorf("what may cost a proof is looked at by %q", by)
 		}
 	})

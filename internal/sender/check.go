@@ -47,13 +47,14 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 	return s.learn(ctx, d, purposes, findings, asked)
 }
 
-// checkerOf returns who looks at a domain. What may cost a proof is looked at on behalf of
-// nobody: a tenant could else ask so much that we never learn that it has lost one.
+// checkerOf returns who looks at a domain. What may cost a proof is looked at apart from what
+// the tenant asks for, or makes us look at by registering names: it could else have us ask so
+// much that we never learn that it has lost one.
 func (s *Service) checkerOf(d Domain, asked bool) Checker {
-	if s.asker == nil || !asked && d.Holds() {
+	if s.share == nil {
 		return s.checker
 	}
-	return s.asker(string(d.Tenant))
+	return s.share(string(d.Tenant), !asked && d.Holds())
 }
 
 // learn applies findings about asked, as the domain was before the DNS was, to

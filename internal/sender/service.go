@@ -17,8 +17,8 @@ import (
 type Service struct {
 	store    Store
 	checker  Checker
-	asker    func(tenant string) Checker // nil: checker serves all
-	canary   Canary                      // may be nil
+	share    func(tenant string, watch bool) Checker // nil: checker serves all
+	canary   Canary                                  // may be nil
 	provider Provider
 	poster   Poster // may be nil
 	settings Settings
@@ -48,9 +48,10 @@ type Service struct {
 type Config struct {
 	Store   Store
 	Checker Checker
-	// CheckerFor is a Checker on behalf of a tenant, of whose looks those on behalf of others,
-	// and those of Checker itself, are to feel nothing; nil: Checker serves all.
-	CheckerFor func(tenant string) Checker
+	// CheckerFor is a Checker on behalf of a tenant, of whose looks those on behalf of others
+	// are to feel nothing; with watch, those that the tenant asks for neither. nil: Checker
+	// serves all.
+	CheckerFor func(tenant string, watch bool) Checker
 	Canary     Canary // nil: every absence is believed
 	Provider   Provider
 	Poster     Poster // nil: there are no webhooks
@@ -68,7 +69,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		store: c.Store, checker: c.Checker, asker: c.CheckerFor, canary: c.Canary, provider: c.Provider, poster: c.Poster, settings: c.Settings, log: c.Log,
+		store: c.Store, checker: c.Checker, share: c.CheckerFor, canary: c.Canary, provider: c.Provider, poster: c.Poster, settings: c.Settings, log: c.Log,
 		codeKey: key, owner: string(NewID()), wake: make(chan struct{}, 1),
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		looks:     make(map[lookKey]*look),
