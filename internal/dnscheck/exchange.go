@@ -233,6 +233,7 @@ func (r *Resolver) put(ctx context.Context, server string, q question, how manne
 			} else {
 				a.readAuthority(m, q, how.zone)
 			}
+			a.order()
 			return a
 		}
 		a.result, a.detail = silence(err)
@@ -550,6 +551,19 @@ func (a *answer) read(m *dns.Msg, q question) {
 	if referral && a.result == SawNODATA && !m.Authoritative {
 		a.result = SawLame
 	}
+}
+
+// order sorts texts: a set of records has no order (RFC 2181, section 5), and servers change
+// it with each answer, of which nobody shall think that something changed.
+func (a *answer) order() {
+	if len(a.records) < 2 || a.records[0].Header().Rrtype != dns.TypeTXT {
+		return
+	}
+	texts := make(map[dns.RR]string, len(a.records))
+	for _, rr := range a.records {
+		texts[rr] = presentation(rr)
+	}
+	slices.SortStableFunc(a.records, func(x, y dns.RR) int { return strings.Compare(texts[x], texts[y]) })
 }
 
 // redirected notes a DNAME above a name (RFC 6672).

@@ -227,3 +227,32 @@ func TestCutProposalsSayThatTheyAreCut(t *testing.T) {
 		t.Errorf("%s: %s", f.Code, f.Fix)
 	}
 }
+
+// The records of a name come in any order, and in another one each time: that is no news.
+func TestOrderOfRecordsChangesNoFinding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turn := 0
+		r := villain(func(q *dns.Msg, _ bool, send func([]byte)) {
+			m := new(dns.Msg).SetReply(q)
+			texts := []string{token2, "hello", strings.ToLower(token), "v=spf1 -all"}
+			for i := range texts {
+				m.Answer = append(m.Answer, reply(q, texts[(i+turn)%len(texts)]).Answer...)
+			}
+			if turn++; q.Question[0].Qtype != dns.TypeTXT {
+				m.Answer = nil
+			}
+			send(packed(t, m))
+		}).resolver(t, 1)
+		c := &Checker{memory: new(memory), resolver: r, quorum: 1, timeout: defaultCheckTimeout}
+		var first Finding
+		for i := range 8 {
+			f := c.Check(t.Context(), mustName(t, "example.org"), []Record{ownership(t, "example.org")})[0]
+			if i == 0 {
+				first = f
+			}
+			if !slices.Equal(f.Observed, first.Observed) || !slices.Equal(f.Seen[0].Values, first.Seen[0].Values) || f.Fix != first.Fix {
+				t.Fatalf("%q, and before %q: %s", f.Observed, first.Observed, f.Fix)
+			}
+		}
+	})
+}
