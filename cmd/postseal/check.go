@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -359,9 +363,33 @@ func writeJSON(w io.Writer, v any, spread bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(b, '\n'))
+	_, err = w.Write(append(visible(b), '\n'))
 	return err
 }
+
+// visible escapes what JSON allows as it is and a terminal may obey: C1 controls, and
+// characters that turn or hide text. Such are only in strings, where \u stands for them.
+func visible(text []byte) []byte {
+	if bytes.IndexFunc(text, hidden) < 0 {
+		return text
+	}
+	escaped := make([]byte, 0, len(text)+len(text)/8)
+	for _, r := range string(text) {
+		switch {
+		case !hidden(r):
+			escaped = utf8.AppendRune(escaped, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
+		default:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		}
+	}
+	return escaped
+}
+
+// hidden tells whether a character shows nothing of its own; the line breaks of JSON do not count.
+func hidden(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }
 
 // readInput reads a file, or standard input for "-". What is no list of records or domains is
 // mostly large, so there is a limit.

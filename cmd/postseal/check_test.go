@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/dnscheck/dnstest"
@@ -211,6 +213,50 @@ func TestCheckOfManyDomainsKeepsTheirOrder(t *testing.T) {
 	}
 	if want := []string{"example.org", "broken.example", "example.net"}; !slices.Equal(names, want) {
 		t.Errorf("%q, want %q", names, want)
+	}
+}
+
+// What strangers publish must not reach a terminal as anything but text: no escape sequences,
+// no C1 controls, nothing that turns or hides what is written. JSON is looked at on terminals, too.
+func TestHostileTextIsShownAndNotObeyed(t *testing.T) {
+	const evil = `\027]0;owned\007\194\155\051\049m\226\128\174\243\160\129\129\255 \127`
+	zone := strings.ReplaceAll(`
+example.org. IN MX 10 m\027\155\226\128\174.example.org.
+example.org. IN TXT "v=spf1 include:EVIL.example.org -all"
+_dmarc.example.org. IN TXT "v=DMARC1; p=reject; EVIL=1; rua=mailto:EVIL@example.net"
+s1._domainkey.example.org. IN TXT "v=DKIM1; p=EVIL; n=EVIL"
+_postseal.example.org. IN TXT "EVIL"
+bounce.example.org. IN MX 10 m\027\155\226\128\174.example.org.
+`, "EVIL", evil)
+	s := dnstest.Serve(t, zone)
+	args := []string{"--resolver", s.Addr(), "--mode", "resolver"}
+	records := []string{"--records", checkFile(t, fmt.Sprintf(checkRecords, "the right value"))}
+	for _, more := range [][]string{{"example.org", "--selector", "s1"}, {"example.org", "example.net"}, records} {
+		_, text, _ := checkRun(t, "", slices.Concat(args, more)...)
+		_, programs, _ := checkRun(t, "", slices.Concat(args, more, []string{"--json"})...)
+		for _, out := range []string{text, programs} {
+			if i := strings.IndexFunc(out, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 || !utf8.ValidString(out) {
+				t.Errorf("%q: there is something hidden at %d in\n%+q", more, i, out)
+			}
+		}
+		if more[0] == "--records" {
+			var parsed struct{ Findings []dnscheck.Finding }
+			if err := json.Unmarshal([]byte(programs), &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := parsed.Findings[0].Observed, "\x1b]0;owned\a\u009b31m\u202e\U000e0041\ufffd \x7f"; len(got) != 1 || got[0] != want {
+				t.Errorf("programs read %+q, want %+q", got, want)
+			}
+		}
+	}
+}
+
+// A backslash in a value is what is wrong with it: shown as one, not as two.
+func TestValuesAreShownAsTheyAre(t *testing.T) {
+	s := dnstest.Serve(t, `_dmarc.example.org. IN TXT "v=DMARC1\\; p=none"`)
+	_, out, _ := checkRun(t, "", "example.org", "--resolver", s.Addr(), "--mode", "resolver")
+	if !strings.Contains(out, `  v=DMARC1\; p=none`) {
+		t.Errorf("%s", out)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
@@ -79,7 +81,7 @@ func (p *paper) findings(findings []dnscheck.Finding) {
 		}
 		p.line(0, "")
 		p.line(1, "%s %s (%s): %s %s", p.big.Render(f.Name.String()), f.Type, purposeOf(f), p.mark(f.Outcome), f.Code)
-		p.line(2, "%s", f.Fix)
+		p.line(2, "%s", printable(f.Fix))
 		if f.Outcome == dnscheck.Match {
 			continue
 		}
@@ -195,7 +197,7 @@ func (p *paper) list(title string, items []string) {
 	p.line(0, "")
 	p.head(title)
 	for _, item := range items {
-		p.line(2, "- %s", item)
+		p.line(2, "- %s", printable(item))
 	}
 }
 
@@ -211,7 +213,7 @@ func (p *paper) tree(terms []*dnscheck.SPFNode, prefix string) {
 		case n.Problem != "":
 			text += "  " + p.bad.Render(printable(n.Problem))
 		case n.Note != "":
-			text += "  " + p.dim.Render(n.Note)
+			text += "  " + p.dim.Render(printable(n.Note))
 		}
 		cost := "  "
 		if n.Lookups > 0 {
@@ -270,7 +272,7 @@ func (p *paper) verdict(v dnscheck.Verdict) {
 		if c.Breaks {
 			sign = p.bad.Render("!")
 		}
-		p.line(2, "%s %s %s: %s", sign, c.Name, c.Type, c.Text)
+		p.line(2, "%s %s %s: %s", sign, c.Name, c.Type, printable(c.Text))
 	}
 }
 
@@ -344,8 +346,20 @@ func cutText(s string) string {
 	return string(runes)
 }
 
-// printable keeps others from controlling the terminal.
+// printable keeps others from controlling the terminal. What can be seen stays as it is, also
+// a backslash: in a value it counts, and twice it would be another one.
 func printable(s string) string {
-	q := strconv.Quote(s)
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
 }
