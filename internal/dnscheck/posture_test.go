@@ -41,7 +41,8 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"two", apex("v=spf1 a -all") + apex("v=spf1 mx -all"), CodeSPFMultiple, 0, `replace them by "v=spf1 a mx -all"`, ""},
 		{"typed quotes", apex(`\"v=spf1 -all\"`), CodeValueQuoted, 0, "begins with v=spf1", ""},
 		{"syntax", apex("v=spf1 ipv4:192.0.2.1 -all"), CodeSPFSyntax, 0, "write ip4:192.0.2.1", ""},
-		{"syntax of another", apex("v=spf1 include:x.example ~all") + `x.example. TXT "v=spf1 foo"`, CodeSPFSyntax, 1, "x.example has a record", ""},
+		{"syntax of another", apex("v=spf1 include:x.example ~all") + `x.example. TXT "v=spf1 foo"`, CodeSPFSyntax, 1, `remove "include:x.example"`, ""},
+		{"fault behind an include", apex("v=spf1 include:y.example ~all") + "y.example. TXT \"v=spf1 include:x.example\"\n", CodeSPFIncludeBroken, 2, `remove "include:y.example", which leads there`, ""},
 		{"dead include", apex("v=spf1 include:x.example ~all"), CodeSPFIncludeBroken, 1, `remove "include:x.example"`, ""},
 		{"include with two", apex("v=spf1 include:x.example ~all") + "x.example. TXT \"v=spf1 a\"\nx.example. TXT \"v=spf1 mx\"", CodeSPFIncludeBroken, 1, "2 SPF records", ""},
 		{"too many", apex("v=spf1"+many.String()+" ~all") + hosts.String(), CodeSPFTooManyLookups, 11, "11 DNS look-ups", ""},
@@ -49,7 +50,8 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"void", apex("v=spf1 a:x1.example a:x2.example a:x3.example ~all"), CodeSPFVoidLookups, 3, "remove a:x1.example, a:x2.example, a:x3.example", ""},
 		{"some void", apex("v=spf1 a:x1.example ~all"), CodeMatch, 1, "", "finds nothing"},
 		{"include behind all", apex("v=spf1 -all include:x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", ""},
-		{"void redirect", apex("v=spf1 ~all redirect=x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", ""},
+		{"void redirect", apex("v=spf1 ~all redirect=x.example"), CodeSPFIncludeUnreachable, 0, "put include:x.example before that", ""},
+		{"void redirect in front", apex("v=spf1 redirect=x.example ~all"), CodeSPFIncludeUnreachable, 0, "remove it, or put include:x.example", ""},
 		{"everybody", apex("v=spf1 +all"), CodeMatch, 0, "", "whole Internet"},
 		{"neutral", apex("v=spf1 ip4:192.0.2.1 ?all"), CodeMatch, 0, "", "not listed"},
 		{"open end", apex("v=spf1 ip4:192.0.2.1"), CodeMatch, 0, "", "not listed"},
@@ -93,6 +95,12 @@ func TestPostureWithAnIncludeProposesARecord(t *testing.T) {
 		{"no room for all that it includes", strings.ReplaceAll(ours, "ip4:192.0.2.0/24", "include:x1.example include:x2.example") + "x1.example. TXT \"v=spf1 -all\"\nx2.example. TXT \"v=spf1 -all\"\n" + hosts.String() +
 			`example.org. TXT "v=spf1` + strings.Join(strings.SplitAfter(many.String(), "net")[:8], "") + ` -all"`, CodeSPFIncludeMissing, "v=spf1 include:_spf.mail.example" + strings.Join(strings.SplitAfter(many.String(), "net")[:8], "") + " -all", false},
 		{"redirect to it", ours + `example.org. TXT "v=spf1 redirect=_spf.mail.example"`, CodeMatch, "", false},
+		{"it has no record and is not included", `example.org. TXT "v=spf1 ip4:192.0.2.1 ~all"`, CodeSPFIncludeBroken, "", false},
+		{"neither has a record", `example.org. A 192.0.2.1`, CodeSPFMissing, "", false},
+		{"two records and none there", "example.org. TXT \"v=spf1 ip4:192.0.2.1 -all\"\nexample.org. TXT \"v=spf1 ip4:192.0.2.2 ~all\"", CodeSPFMultiple, "v=spf1 ip4:192.0.2.1 ip4:192.0.2.2 -all", true},
+		{"it cannot be read", `_spf.mail.example. TXT "v=spf1 ipv4:192.0.2.1"` + "\n" + `example.org. TXT "v=spf1 include:_spf.mail.example ~all"`, CodeSPFIncludeBroken, "", false},
+		{"it has two records", "_spf.mail.example. TXT \"v=spf1 a\"\n_spf.mail.example. TXT \"v=spf1 mx\"\n" + `example.org. TXT "v=spf1 -all"`, CodeSPFIncludeBroken, "", false},
+		{"it leads back", `_spf.mail.example. TXT "v=spf1 include:example.org"` + "\n" + `example.org. TXT "v=spf1 -all"`, CodeSPFIncludeBroken, "", false},
 		{"it has no record", `example.org. TXT "v=spf1 include:_spf.mail.example ~all"`, CodeSPFIncludeBroken, "", false},
 	} {
 		r := postureOf(t, tt.zone, ask).SPF
@@ -180,6 +188,18 @@ func TestPostureOfSilenceIsUnknown(t *testing.T) {
 			if o != Unknown {
 				t.Errorf("%s of silence: %+v", o, p)
 			}
+		}
+	})
+}
+
+func TestProposalWithoutAnswerSaysWhatIsNotCertain(t *testing.T) {
+	inLab(t, `example.org. TXT "v=spf1 -all"`, 2, func(t *testing.T, l *lab) {
+		for _, s := range l.servers {
+			s.Fail("_spf.mail.example", "TXT", dnstest.Servfail)
+		}
+		r := newChecker(t, l, 2).Posture(t.Context(), Message{From: mustName(t, "example.org"), Include: mustName(t, "_spf.mail.example")}).SPF
+		if notes := strings.Join(r.Notes, " "); r.Code != CodeSPFIncludeMissing || r.Proposal == nil || !strings.Contains(notes, "not certain") {
+			t.Errorf("%s: %+v, %q", r.Code, r.Proposal, r.Notes)
 		}
 	})
 }
