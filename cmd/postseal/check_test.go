@@ -34,6 +34,7 @@ bounce.example.org. IN MX 10 feedback.example.net.
 
 const otherZone = `
 _spf.example.net. IN TXT "v=spf1 ip4:203.0.113.0/24 -all"
+_spf.more.example. IN TXT "v=spf1 ip4:198.51.100.0/24 -all"
 broken.example. IN TXT "v=spf1 mx"
 broken.example. IN TXT "v=spf1 a"
 `
@@ -160,6 +161,7 @@ func TestCheckOfADomainShowsItsPosture(t *testing.T) {
 	}
 	for _, want := range []string{
 		"SPF    ✓ match  MATCH  2 of 10 look-ups", "MX     ✓ match  MATCH  10 mx.example.org.", " 1  ├─ mx", " 1  ├─ include:_spf.example.net", "DMARC  pass, by SPF",
+		"from example.org, sent by a listed host with MAIL FROM at example.org",
 		"! example.org TXT: SPF goes from pass to none; DMARC fails, with reject asked for.",
 	} {
 		if !strings.Contains(out, want) {

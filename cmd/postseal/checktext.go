@@ -227,7 +227,11 @@ func (p *paper) tree(terms []*dnscheck.SPFNode, prefix string) {
 // verdict says what receivers conclude, and what would break it.
 func (p *paper) verdict(v dnscheck.Verdict) {
 	p.line(0, "")
-	p.head(fmt.Sprintf("What receivers conclude about mail from %s, sent by %s with MAIL FROM at %s", v.From, v.SPF.Sender, v.MailFrom))
+	sender := v.SPF.Sender
+	if sender == "listed host" {
+		sender = "a " + sender
+	}
+	p.head(fmt.Sprintf("What receivers conclude about mail from %s, sent by %s with MAIL FROM at %s", v.From, sender, v.MailFrom))
 	aligned := func(is bool) string {
 		if is {
 			return "aligned"
@@ -251,7 +255,7 @@ func (p *paper) verdict(v dnscheck.Verdict) {
 	text := result.Render(v.DMARC.Result)
 	switch {
 	case v.DMARC.Result == "pass":
-		text += ", by " + strings.ToUpper(strings.Join(v.DMARC.By, " and "))
+		text += ", by " + v.DMARC.Passed()
 	case v.DMARC.Result == "fail":
 		text += fmt.Sprintf(", the owner asks for %s", v.DMARC.Disposition)
 	}

@@ -315,9 +315,9 @@ func region(rec Record) string {
 }
 
 func upper(s string) string {
-	// A sentence may begin with a DNS name, which stays as it is.
+	// A sentence may begin with a DNS name or a tag like p=none, which stays as it is.
 	first, _, _ := strings.Cut(s, " ")
-	if s == "" || strings.ContainsAny(first, "._") {
+	if s == "" || strings.ContainsAny(first, "._=") {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]

@@ -133,7 +133,7 @@ func TestPostureOfTheRest(t *testing.T) {
 		mxNote, dispositions string
 	}{
 		{"nothing", "", sign, CodeDMARCMissing, CodeNXDOMAIN, CodeMatch, "", "", "receives no mail", ""},
-		{"all", "example.org. MX 10 mx.example.org.\nmx.example.org. A 192.0.2.1\ns1._domainkey.example.org. TXT " + zoneStrings(key) + "\n" + `_dmarc.example.org. TXT "v=DMARC1; p=none"`, sign, CodeMatch, CodeMatch, CodeMatch, "only watches", "weak", "", "none"},
+		{"all", "example.org. MX 10 mx.example.org.\nmx.example.org. A 192.0.2.1\ns1._domainkey.example.org. TXT " + zoneStrings(key) + "\n" + `_dmarc.example.org. TXT "v=DMARC1; p=none"`, sign, CodeMatch, CodeMatch, CodeMatch, "p=none only watches", "t=y says", "", "none"},
 		{"revoked", `s1._domainkey.example.org. TXT "v=DKIM1; p="`, sign, CodeDMARCMissing, CodeDKIMKeyRevoked, CodeMatch, "", "", "", ""},
 		{"unreadable", `s1._domainkey.example.org. TXT "v=DKIM1; p=xyz"`, sign, CodeDMARCMissing, CodeDKIMKeyMismatch, CodeMatch, "", "", "", ""},
 		{"CNAME to nothing", `s1._domainkey.example.org. CNAME gone.example.`, sign, CodeDMARCMissing, CodeNXDOMAIN, CodeMatch, "", "", "", ""},
