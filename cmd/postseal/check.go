@@ -215,42 +215,56 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
 	for i := range done {
 		done[i] = make(chan struct{})
 	}
-	advance, finish := progress(s, len(domains))
+	advance, finish := func() {}, func() {}
+	if len(domains) > 1 && !(c.JSON && terminal(s.out)) { // lines that come are progress enough, and a bar would wipe them
+		advance, finish = progress(s, len(domains))
+	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
-	for i, domain := range domains {
+	turns := make(chan int) // in order, as the answers are shown
+	for range min(atOnce, len(domains)) {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots; close(done[i]) }()
-			if s.ctx.Err() == nil {
-				postures[i] = checker.Posture(s.ctx, template.from(domain))
-				advance()
+			for i := range turns {
+				if s.ctx.Err() == nil {
+					p := checker.Posture(s.ctx, template.from(domains[i]))
+					if s.ctx.Err() == nil { // else it was cut off
+						postures[i] = p
+						advance()
+					}
+				}
+				close(done[i])
 			}
 		})
 	}
+	wg.Go(func() {
+		for i := range domains {
+			turns <- i
+		}
+		close(turns)
+	})
 	defer wg.Wait()
 	paper := newPaper(s)
 	var outcomes []dnscheck.Outcome
 	for i := range domains {
 		<-done[i]
-		if err := s.ctx.Err(); err != nil {
-			return err
+		if postures[i].Domain.IsZero() {
+			continue // interrupted
 		}
 		outcomes = append(outcomes, postures[i].Outcomes()...)
 		if c.JSON { // a line for each, as soon as it is known and its turn has come
-			if err := writeJSON(s.out, postures[i], len(domains) == 1); err != nil {
+			if err := writeJSON(s.out, postures[i], len(domains) == 1 && c.Domains == ""); err != nil {
 				return err
 			}
 			postures[i] = dnscheck.Posture{} // lists can be long
 		}
 	}
 	finish()
+	seen := slices.DeleteFunc(postures, func(p dnscheck.Posture) bool { return p.Domain.IsZero() })
 	switch {
-	case c.JSON:
+	case c.JSON || len(seen) == 0:
 	case len(domains) == 1:
-		paper.posture(postures[0])
+		paper.posture(seen[0])
 	default:
-		paper.postures(postures)
+		paper.postures(seen, len(domains))
 	}
 	return verdictOf(outcomes)
 }
@@ -337,7 +351,7 @@ func unique(domains []dnscheck.Name) []dnscheck.Name {
 // progress shows a bar on standard error while many domains are looked at, if somebody is
 // there to see it.
 func progress(s *streams, n int) (advance, finish func()) {
-	if n < 2 || !terminal(s.errOut) {
+	if !terminal(s.errOut) || s.getenv("TERM") == "dumb" { // which cannot move its cursor
 		return func() {}, func() {}
 	}
 	p := mpb.NewWithContext(s.ctx, mpb.WithOutput(s.errOut), mpb.WithWidth(40))

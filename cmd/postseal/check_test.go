@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -204,6 +205,16 @@ func TestCheckOfManyDomainsKeepsTheirOrder(t *testing.T) {
 	if strings.Contains(errOut, "checked") {
 		t.Errorf("progress where nobody looks: %q", errOut)
 	}
+	// What ends in the exit code is in the table, and what could not be counted is no zero.
+	_, out, _ = checkRun(t, "", append(args, "--selector", "s1")...)
+	if !strings.Contains(out, "DKIM s1") || !regexp.MustCompile(`(?m)^  example\.org +✓ +2/10 +✗ NXDOMAIN `).MatchString(out) || !regexp.MustCompile(`(?m)^  broken\.example +✗ SPF_MULTIPLE +- `).MatchString(out) {
+		t.Errorf("with a selector:\n%s", out)
+	}
+	// A list of one is a list for programs.
+	_, out, _ = checkRun(t, "example.org\n", append(args[:4:4], "--domains", "-", "--json")...)
+	if !strings.HasPrefix(out, `{"domain":"example.org",`) || strings.Count(out, "\n") != 1 {
+		t.Errorf("a list of one: %s", out)
+	}
 	_, out, _ = checkRun(t, "", append(args, "--json")...)
 	var names []string
 	for line := range strings.Lines(out) {
@@ -294,6 +305,33 @@ func TestRecordsFindTheirDomain(t *testing.T) {
 	}
 	if want := []string{"mail.example.org[0 2]", "example.org[1 4]", "other.example[3]"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Who interrupts a long list has waited for the part that is there.
+func TestInterruptedListShowsWhatWasLookedAt(t *testing.T) {
+	s := dnstest.Serve(t, checkZone+otherZone)
+	s.Fail("slow.example", "", dnstest.Drop)
+	for _, more := range [][]string{nil, {"--json"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for s.Queries("slow.example", "") == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(300 * time.Millisecond)
+			cancel()
+		}()
+		var out, errOut bytes.Buffer
+		args := slices.Concat([]string{"check", "--resolver", s.Addr(), "--mode", "resolver", "example.org", "slow.example", "broken.example"}, more)
+		code := run(ctx, args, nil, strings.NewReader(""), &out, &errOut)
+		text := out.String()
+		if code != exitUnknown || !strings.Contains(errOut.String(), "interrupted") || strings.Contains(text, "slow.example") || !strings.Contains(text, "example.org") {
+			t.Errorf("%q: ended with %d: %s%s", more, code, text, &errOut)
+		}
+		if more == nil && (!strings.Contains(text, "broken.example") || !strings.Contains(text, "2 of 3 domains: 1 with something to fix")) {
+			t.Errorf("%s", text)
+		}
+		cancel()
 	}
 }
 

@@ -287,14 +287,25 @@ func because(problem string) string {
 	return " (" + printable(problem) + ")"
 }
 
-// postures writes one line for each of many domains.
-func (p *paper) postures(list []dnscheck.Posture) {
+// postures writes one line for each of many domains, of which some may be missing.
+func (p *paper) postures(list []dnscheck.Posture, of int) {
+	headers := []string{"DOMAIN", "SPF", "LOOK-UPS"}
+	for _, d := range list[0].Verdict.DKIM { // the same selectors for all
+		headers = append(headers, "DKIM "+d.Selector.String())
+	}
+	headers = append(headers, "DMARC", "POLICY", "MX", "VERDICT")
 	rows := make([][]string, len(list))
 	fix, unknown := 0, 0
 	for i, x := range list {
-		rows[i] = []string{
-			x.Domain.String(), p.cell(x.SPF.Report), fmt.Sprintf("%d/10", x.SPF.Lookups), p.cell(x.DMARC.Report), string(x.DMARC.Disposition), p.cell(x.MX.Report), x.Verdict.DMARC.Result,
+		cost := "-" // where there is not one record, there is nothing to count
+		if x.SPF.Tree != nil {
+			cost = fmt.Sprintf("%d/10", x.SPF.Lookups)
 		}
+		rows[i] = []string{x.Domain.String(), p.cell(x.SPF.Report), cost}
+		for _, d := range x.DKIM {
+			rows[i] = append(rows[i], p.cell(d.Report))
+		}
+		rows[i] = append(rows[i], p.cell(x.DMARC.Report), string(x.DMARC.Disposition), p.cell(x.MX.Report), x.Verdict.DMARC.Result)
 		switch e := verdictOf(x.Outcomes()); e {
 		case ended(exitFix):
 			fix++
@@ -302,9 +313,13 @@ func (p *paper) postures(list []dnscheck.Posture) {
 			unknown++
 		}
 	}
-	p.table([]string{"DOMAIN", "SPF", "LOOK-UPS", "DMARC", "POLICY", "MX", "VERDICT"}, rows)
+	p.table(headers, rows)
 	p.line(0, "")
-	p.line(1, "%d domains: %d with something to fix, %d that could not be told, %d in order.", len(list), fix, unknown, len(list)-fix-unknown)
+	count := strconv.Itoa(len(list))
+	if len(list) < of {
+		count += fmt.Sprintf(" of %d", of)
+	}
+	p.line(1, "%s domains: %d with something to fix, %d that could not be told, %d in order.", count, fix, unknown, len(list)-fix-unknown)
 }
 
 // cell is the code where it says more than the outcome.
