@@ -150,12 +150,14 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 	}
 	findings := make([]dnscheck.Finding, len(records))
 	for _, group := range byDomain(records, domain) {
-		list := make([]dnscheck.Record, len(group.at))
-		for i, at := range group.at {
-			list[i] = records[at]
-		}
-		for i, f := range checker.Check(s.ctx, group.domain, list) {
-			findings[group.at[i]] = reported(f)
+		for part := range slices.Chunk(group.at, dnscheck.MaxChecked) {
+			list := make([]dnscheck.Record, len(part))
+			for i, at := range part {
+				list[i] = records[at]
+			}
+			for i, f := range checker.Check(s.ctx, group.domain, list) {
+				findings[part[i]] = reported(f)
+			}
 		}
 	}
 	if err := s.ctx.Err(); err != nil {

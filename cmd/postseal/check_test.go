@@ -81,7 +81,8 @@ func TestCheckOfRecordsEndsWithWhatItFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, out, _ = checkRun(t, string(text), append(args, "--records", "-", "--json")...); code != 0 || !strings.HasPrefix(out, "{\n") {
+	// Editors of Windows put a mark in front.
+	if code, out, _ = checkRun(t, "\ufeff"+string(text), append(args, "--records", "-", "--json")...); code != 0 || !strings.HasPrefix(out, "{\n") {
 		t.Errorf("from standard input: ended with %d: %s", code, out)
 	}
 
@@ -117,6 +118,17 @@ func TestCheckOfRecordsEndsWithWhatItFound(t *testing.T) {
 		if code != exitFix || !strings.Contains(out, `"outcome": "missing"`) {
 			t.Errorf("one silent, one negative: ended with %d: %s", code, out)
 		}
+	}
+}
+
+// A check is bounded, a file is not.
+func TestCheckOfManyRecordsLeavesNoneOut(t *testing.T) {
+	s := dnstest.Serve(t, checkZone)
+	record := `{"purpose": "ownership", "name": "_postseal.example.org", "type": "TXT", "value": "the right value"},`
+	list := "[" + strings.TrimSuffix(strings.Repeat(record, 2*dnscheck.MaxChecked+1), ",") + "]"
+	code, out, _ := checkRun(t, list, "--records", "-", "--resolver", s.Addr(), "--mode", "resolver")
+	if code != 0 || !strings.Contains(out, "401 of 401 records") {
+		t.Errorf("ended with %d: %s", code, out[max(0, len(out)-300):])
 	}
 }
 

@@ -23,8 +23,8 @@ const (
 	defaultCheckTimeout = 3 * time.Second
 	// authoritativeTimeout leaves room for a dead name server and its resolvers after it.
 	authoritativeTimeout = 6 * time.Second
-	// maxChecked bounds the records of one check; a domain in four regions has about 20.
-	maxChecked = 200
+	// MaxChecked bounds the records of one check; a domain in four regions has about 20.
+	MaxChecked = 200
 	// maxFollowUps bounds the questions that explain an answer or evaluate SPF, counted per
 	// server: a hostile SPF record alone could ask for hundreds.
 	maxFollowUps = 400
@@ -182,12 +182,12 @@ func (c *Checker) Confirm(ctx context.Context, domain Name, want []Record) []Fin
 func (r *run) checkAll(ctx context.Context, want []Record) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	r.list = want[:min(len(want), maxChecked)]
+	r.list = want[:min(len(want), MaxChecked)]
 	findings := make([]Finding, len(want))
 	var wg sync.WaitGroup
 	for i, rec := range want {
-		if i >= maxChecked {
-			findings[i] = unasked(rec, fmt.Sprintf("This record was not looked at, because a check covers at most %d records", maxChecked))
+		if i >= MaxChecked {
+			findings[i] = unasked(rec, fmt.Sprintf("This record was not looked at, because a check covers at most %d records.", MaxChecked))
 			continue
 		}
 		wg.Go(func() { findings[i] = r.check(ctx, rec) })
