@@ -72,11 +72,16 @@ func (c *checkCmd) Run(s *streams) error {
 }
 
 // check decides which of the two checks is wanted.
-func (c *checkCmd) check(s *streams) error {
-	checker, err := c.checker(s)
+func (c *checkCmd) check(s *streams) (err error) {
+	checker, resolver, err := c.checker(s)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if _, isEnd := errors.AsType[ended](err); isEnd && resolver.Mute() && s.ctx.Err() == nil {
+			fmt.Fprintf(s.errOut, "postseal: nothing was heard from %s: name resolvers that can be reached with --resolver\n", strings.Join(resolver.Servers(), " and "))
+		}
+	}()
 	if c.Records != "" {
 		if len(c.Domain) > 1 || c.Domains != "" {
 			return errors.New("--records is about one domain: give at most one, and no --domains")
@@ -89,12 +94,13 @@ func (c *checkCmd) check(s *streams) error {
 	return c.checkDomains(s, checker)
 }
 
-func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
+// checker also returns what asks the resolvers.
+func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, *dnscheck.Resolver, error) {
 	servers := c.Resolver
 	if len(servers) == 0 {
 		system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
 		if err != nil || len(system.Servers) == 0 {
-			return nil, errors.New("the system names no resolvers: give one with --resolver HOST:PORT")
+			return nil, nil, errors.New("the system names no resolvers: give one with --resolver HOST:PORT")
 		}
 		for _, server := range system.Servers {
 			if at := net.JoinHostPort(server, system.Port); !slices.Contains(servers, at) {
@@ -103,11 +109,11 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
 		}
 	}
 	if c.Timeout <= 0 {
-		return nil, fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
+		return nil, nil, fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
 	}
 	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: servers})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := dnscheck.CheckerConfig{
 		Resolver: resolver, Timeout: c.Timeout, Mode: dnscheck.Mode(c.Mode), LookInside: true,
@@ -122,14 +128,15 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
 		ip, at, _ := strings.Cut(entry, "=")
 		addr, err := netip.ParseAddr(ip)
 		if err != nil || at == "" {
-			return nil, fmt.Errorf("--authoritative-map %q: write it as IP=HOST:PORT", entry)
+			return nil, nil, fmt.Errorf("--authoritative-map %q: write it as IP=HOST:PORT", entry)
 		}
 		if config.AuthoritativeMap == nil {
 			config.AuthoritativeMap = make(map[netip.Addr]string)
 		}
 		config.AuthoritativeMap[addr] = at
 	}
-	return dnscheck.NewChecker(config)
+	checker, err := dnscheck.NewChecker(config)
+	return checker, resolver, err
 }
 
 // checkRecords compares what a file lists with what is published.

@@ -55,6 +55,19 @@ type answer struct {
 	width int         // how many independent paths can lead to this server; see weigh
 }
 
+// from names the server and what came instead of an answer, to be put behind a name; empty
+// where nobody was asked.
+func (a answer) from() string {
+	switch {
+	case a.server == "":
+		return ""
+	case a.detail == "":
+		return fmt.Sprintf(" from %s (%s)", a.server, a.result)
+	default:
+		return fmt.Sprintf(" from %s (%s, %s)", a.server, a.result, a.detail)
+	}
+}
+
 // told tells whether the server answered the question, positively or negatively.
 func (a answer) told() bool {
 	switch a.result {

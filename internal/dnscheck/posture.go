@@ -142,7 +142,7 @@ func (r *Report) silent(a answer) {
 		r.is(CodeCNAMELoop, "the CNAME at %s leads in a circle: remove it.", r.Name)
 		return
 	}
-	r.is(a.silenceCode(), "there is no answer for %s: ask again later, and have its name servers looked at if that does not help.", r.Name)
+	r.is(a.silenceCode(), "there is no answer for %s%s: ask again later, and have its name servers looked at if that does not help.", r.Name, a.from())
 }
 
 // reportSPF reads the policy of a domain. With include it also wants the senders that are

@@ -254,7 +254,7 @@ func signatureDKIM(ctx context.Context, ask lookups, s Signature) DKIMVerdict {
 	a := ask(ctx, question{key.s, dns.TypeTXT})
 	switch {
 	case !a.told() || a.result == SawLoop:
-		d.Result, d.Code, d.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s", key)
+		d.Result, d.Code, d.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s%s", key, a.from())
 		return d
 	case a.result != SawAnswer:
 		d.Code = CodeNXDOMAIN
@@ -289,7 +289,7 @@ func findPolicy(ctx context.Context, ask lookups, from Name) (DMARCPolicy, DMARC
 		}
 		a := ask(ctx, question{name.s, dns.TypeTXT})
 		if !a.told() || a.result == SawLoop {
-			v.Result, v.Code, v.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s", name)
+			v.Result, v.Code, v.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s%s", name, a.from())
 			return DMARCPolicy{}, v
 		}
 		policies := dmarcPolicies(a.values())
