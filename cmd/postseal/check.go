@@ -79,7 +79,7 @@ func (c *checkCmd) check(s *streams) (err error) {
 	}
 	defer func() {
 		if _, isEnd := errors.AsType[ended](err); isEnd && resolver.Mute() && s.ctx.Err() == nil {
-			fmt.Fprintf(s.errOut, "postseal: nothing was heard from %s: name resolvers that can be reached with --resolver\n", strings.Join(resolver.Servers(), " and "))
+			fmt.Fprintf(s.errOut, "postseal: nothing was heard from %s: if other domains fail as well, name other resolvers with --resolver\n", strings.Join(resolver.Servers(), " and "))
 		}
 	}()
 	if c.Records != "" {

@@ -145,6 +145,9 @@ func (r *Report) silent(a answer) {
 	r.is(a.silenceCode(), "there is no answer for %s%s: ask again later, and have its name servers looked at if that does not help.", r.Name, a.from())
 }
 
+// nowhere is what to do about a domain at which nothing can be published.
+const nowhere = "%s does not exist in the DNS: correct the name, or have it delegated."
+
 // reportSPF reads the policy of a domain. With include it also wants the senders that are
 // listed there to be authorised.
 func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport {
@@ -198,7 +201,7 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 			r.Observed = []string{shown(values[quoted])}
 			r.is(CodeValueQuoted, "the SPF record at %s has quotes or blanks in front: change %s so that it begins with %s.", domain, quote(values[quoted]), spfVersion)
 		case a.result == SawNXDOMAIN:
-			r.is(CodeSPFMissing, "%s does not exist in the DNS: correct the name, or have it delegated.", domain)
+			r.is(CodeSPFMissing, nowhere, domain)
 		case include.IsZero():
 			r.is(CodeSPFMissing, `%s has no SPF record: publish a TXT record there that lists who sends its mail, "v=spf1 -all" if nobody does.`, domain)
 		case unfit != "":
@@ -451,6 +454,10 @@ func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 		if code, value, ok := meantForDMARC(values); ok {
 			r.Observed = []string{shown(value)}
 			r.is(code, `what is at %s is no policy for receivers: change %s to begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
+			return r
+		}
+		if len(values) == 0 && ask(ctx, question{domain.s, dns.TypeTXT}).result == SawNXDOMAIN {
+			r.is(v.Code, nowhere, domain)
 			return r
 		}
 		r.is(v.Code, `%s: publish the TXT record "v=DMARC1; p=none; rua=mailto:postmaster@%s" at %s, and a stricter p when the reports show no mail of yours.`, v.Problem, domain, name)

@@ -172,9 +172,11 @@ func TestPostureOfTheRest(t *testing.T) {
 }
 
 func TestPostureOfNoDomainSaysSo(t *testing.T) {
-	r := postureOf(t, "", func(m *Message) { m.From = mustName(t, "gone.example.org") }).SPF
-	if r.Code != CodeSPFMissing || !strings.Contains(r.Fix, "gone.example.org does not exist in the DNS") {
-		t.Errorf("%s: %s", r.Code, r.Fix)
+	p := postureOf(t, "", func(m *Message) { m.From = mustName(t, "gone.example.org") })
+	for code, r := range map[Code]Report{CodeSPFMissing: p.SPF.Report, CodeDMARCMissing: p.DMARC.Report} {
+		if r.Code != code || !strings.Contains(r.Fix, "gone.example.org does not exist in the DNS") {
+			t.Errorf("%s: %s", r.Code, r.Fix)
+		}
 	}
 }
 
