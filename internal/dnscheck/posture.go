@@ -184,6 +184,17 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 				r.note("the proposal brings what stands behind %s back to life: leave out what shall not send.", quote(parsed.Terms[parsed.all()].Text))
 			}
 		}
+		for _, record := range records[:len(records)-1] {
+			parsed, err := ParseSPF(record)
+			if err != nil {
+				continue
+			}
+			for _, t := range parsed.Terms {
+				if t.Qualifier != SPFPass && t.Kind != "all" {
+					r.note("in the proposal %s is in front of senders of another record: move it behind those that it shall not stop.", quote(t.Text))
+				}
+			}
+		}
 		p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
 		if !p.Fits {
 			r.note("the proposal needs %d of %d DNS look-ups and has %d of %d that find nothing: take out who no longer sends, dearest first: %s.",

@@ -2,6 +2,7 @@ package dnscheck
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -204,4 +205,25 @@ func TestProposalWithoutAnswerSaysWhatIsNotCertain(t *testing.T) {
 			t.Errorf("%s: %+v, %q", r.Code, r.Proposal, r.Notes)
 		}
 	})
+}
+
+// Servers give the records of a set in any order, many in another each time.
+func TestProposalDoesNotDependOnTheOrderOfAnswers(t *testing.T) {
+	a, b := `example.org. IN TXT "v=spf1 ip4:192.0.2.1 -all"`, `example.org. IN TXT "v=spf1 ~ip4:192.0.2.2 ip4:192.0.2.0/24 ~all"`
+	one, other := postureOf(t, a+"\n"+b, nil).SPF, postureOf(t, b+"\n"+a, nil).SPF
+	if one.Fix != other.Fix || !slices.Equal(one.Observed, other.Observed) || one.Proposal.Value != other.Proposal.Value {
+		t.Errorf("%s\n%s", one.Fix, other.Fix)
+	}
+	if notes := strings.Join(other.Notes, " "); strings.Contains(notes, "in front of") {
+		t.Errorf("nothing stands behind: %q", notes)
+	}
+	c := `example.org. IN TXT "v=spf1 ~ip4:192.0.2.2 -all"`
+	d := `example.org. IN TXT "v=spf1 ip4:192.0.2.0/24 -all"`
+	if notes := strings.Join(postureOf(t, c+"\n"+d, nil).SPF.Notes, " "); strings.Contains(notes, "in front of") {
+		t.Errorf("sorted behind: %q", notes)
+	}
+	e := `example.org. IN TXT "v=spf1 -ip4:192.0.2.2 -all"`
+	if notes := strings.Join(postureOf(t, d+"\n"+e, nil).SPF.Notes, " "); !strings.Contains(notes, `"-ip4:192.0.2.2" is in front of senders of another record`) {
+		t.Errorf("in front: %q", notes)
+	}
 }
