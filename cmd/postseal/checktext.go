@@ -343,7 +343,7 @@ func spfDetail(r dnscheck.SPFReport) string {
 
 func dkimDetail(r dnscheck.DKIMReport) string {
 	if r.Key == nil || r.Key.Revoked {
-		return ""
+		return cutText(strings.Join(r.Observed, ", "))
 	}
 	return fmt.Sprintf("%s, %d bits", r.Key.Type, r.Key.Bits)
 }

@@ -249,10 +249,13 @@ func dmarcCode(policies []string) Code {
 func meantForDMARC(values []string) (Code, string, bool) {
 	for _, v := range values {
 		l := lower(strings.TrimSpace(v))
-		if plain := unquoted(l); strings.HasPrefix(plain, "v=dmarc") {
+		switch plain := unquoted(l); {
+		case strings.HasPrefix(plain, "v=dmarc"):
 			if !strings.HasPrefix(l, "v") {
 				return CodeValueQuoted, v, true
 			}
+			return CodeDMARCSyntax, v, true
+		case strings.HasPrefix(plain, "p=") || strings.Contains(plain, "v=dmarc1"): // the version is not in front
 			return CodeDMARCSyntax, v, true
 		}
 	}

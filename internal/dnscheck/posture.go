@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -439,6 +440,9 @@ func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 			r.note("%s.", n)
 		}
 		if r.At != name {
+			if _, value, ok := meantForDMARC(ask(ctx, question{name.s, dns.TypeTXT}).values()); ok {
+				r.note(`what is at %s is no policy for receivers (%s): let it begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
+			}
 			r.note("the policy is inherited from %s.", r.At)
 		}
 		if v.Policy == DispositionNone {
@@ -568,6 +572,10 @@ func reportMX(ctx context.Context, ask lookups, domain Name) MXReport {
 			if len(a.records) > 1 {
 				r.is(CodeMXExtra, "%s has a null MX beside other exchanges: remove one or the other.", domain)
 			}
+			continue
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			r.is(CodeNXDOMAIN, "the MX of %s has the address %s where a name belongs: give the host a name with that address, and put the name there.", domain, host)
 			continue
 		}
 		var dnsErr *net.DNSError

@@ -144,6 +144,11 @@ func TestPostureOfTheRest(t *testing.T) {
 		{"address only", `example.org. A 192.0.2.1`, nil, CodeDMARCMissing, "", CodeMatch, "", "", "has no MX", ""},
 		{"two policies", "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"", nil, CodeDMARCMultiple, "", CodeMatch, "", "", "", ""},
 		{"broken policy", `_dmarc.example.org. TXT "v=DMARC1; p=all"`, nil, CodeDMARCSyntax, "", CodeMatch, "", "", "", ""},
+		{"version last", `_dmarc.example.org. TXT "p=reject; v=DMARC1"`, nil, CodeDMARCSyntax, "", CodeMatch, "", "", "", ""},
+		{"no version", `_dmarc.example.org. TXT "p=reject; rua=mailto:a@example.org"`, nil, CodeDMARCSyntax, "", CodeMatch, "", "", "", ""},
+		{"another text", `_dmarc.example.org. TXT "hello"`, nil, CodeDMARCMissing, "", CodeMatch, "", "", "", ""},
+		{"address for an exchange", `example.org. MX 10 192.0.2.7.`, nil, CodeDMARCMissing, "", CodeNXDOMAIN, "", "", "", ""},
+		{"inherited past what is none", "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n" + `_dmarc.news.example.org. TXT "v=DMARC1 p=reject"`, func(m *Message) { m.From = Name{"news.example.org"} }, CodeMatch, "", CodeMatch, `What is at _dmarc.news.example.org is no policy for receivers ("v=DMARC1 p=reject")`, "", "", "none"},
 		{"reports to strangers", `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@reports.example"`, nil, CodeMatch, "", CodeMatch, "example.org._report._dmarc.reports.example", "", "", "reject"},
 		{"reports to friends", `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@reports.example"` + "\n" + `*._report._dmarc.reports.example. TXT "v=DMARC1"`, nil, CodeMatch, "", CodeMatch, "", "", "", "reject"},
 		{"inherited", `_dmarc.example.org. TXT "v=DMARC1; p=reject; sp=quarantine; rua=mailto:a@example.org"`, func(m *Message) { m.From = Name{"news.example.org"} }, CodeMatch, "", CodeMatch, "inherited from _dmarc.example.org", "", "", "quarantine"},
@@ -158,6 +163,9 @@ func TestPostureOfTheRest(t *testing.T) {
 		}
 		if string(p.DMARC.Disposition) != tt.dispositions {
 			t.Errorf("%s: %s is asked for", tt.title, p.DMARC.Disposition)
+		}
+		if strings.HasPrefix(tt.title, "address for") && !strings.Contains(p.MX.Fix, "192.0.2.7 where a name belongs") {
+			t.Errorf("%s: %s", tt.title, p.MX.Fix)
 		}
 		for notes, want := range map[string]string{strings.Join(p.DMARC.Notes, " "): tt.dmarcNote, strings.Join(dkim.Notes, " ") + " ": tt.dkimNote, strings.Join(p.MX.Notes, " ") + "  ": tt.mxNote} {
 			if !strings.Contains(notes, want) {
