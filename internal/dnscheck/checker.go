@@ -143,9 +143,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 		k.addressMap[addr.Unmap()] = at
 	}
 	for _, s := range c.TrustAD {
-		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-			s = net.JoinHostPort(addr.String(), "53")
-		}
+		s = withPort(s)
 		if !slices.Contains(c.Resolver.servers, s) {
 			return nil, fmt.Errorf("checker: the AD bit of %s shall be trusted, but it is no resolver", quote(s))
 		}

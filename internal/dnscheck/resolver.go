@@ -69,9 +69,7 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 		return nil, errors.New("resolver: no servers: configure at least one as host:port")
 	}
 	for _, s := range c.Servers {
-		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-			s = net.JoinHostPort(addr.String(), "53")
-		}
+		s = withPort(s)
 		host, port, err := net.SplitHostPort(s)
 		if err != nil || host == "" || port == "" {
 			return nil, fmt.Errorf("resolver: server %s is not host:port", quote(s))
@@ -86,6 +84,15 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 		r.spoke[s] = new(atomic.Int64)
 	}
 	return r, nil
+}
+
+// withPort completes an address that has none. A zone of IPv6 can be any text, so brackets
+// decide: "fe80::1%eth0]:53" would be an address as well.
+func withPort(s string) string {
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && !strings.Contains(s, "]:") {
+		return net.JoinHostPort(addr.String(), "53")
+	}
+	return s
 }
 
 // Servers returns the servers that are asked, in configured order, each as host:port.
