@@ -37,11 +37,14 @@ type DMARCPolicy struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// safe shows what others wrote inside a sentence: cut, control characters escaped.
+// safe shows what others wrote inside a sentence: cut, control characters escaped. Without
+// quotes around it, a backslash or a quote stands for itself.
 func safe(s string) string {
 	q := quote(s)
-	return q[1 : len(q)-1]
+	return plainly.Replace(q[1 : len(q)-1])
 }
+
+var plainly = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // tag is one name and value of a tag-list (RFC 6376, section 3.2).
 type tag struct{ name, value string }

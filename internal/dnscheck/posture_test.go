@@ -137,6 +137,7 @@ func TestPostureOfTheRest(t *testing.T) {
 		{"all", "example.org. MX 10 mx.example.org.\nmx.example.org. A 192.0.2.1\ns1._domainkey.example.org. TXT " + zoneStrings(key) + "\n" + `_dmarc.example.org. TXT "v=DMARC1; p=none"`, sign, CodeMatch, CodeMatch, CodeMatch, "p=none only watches", "t=y says", "", "none"},
 		{"revoked", `s1._domainkey.example.org. TXT "v=DKIM1; p="`, sign, CodeDMARCMissing, CodeDKIMKeyRevoked, CodeMatch, "", "", "", ""},
 		{"unreadable", `s1._domainkey.example.org. TXT "v=DKIM1; p=xyz"`, sign, CodeDMARCMissing, CodeDKIMKeyMismatch, CodeMatch, "", "", "", ""},
+		{"escaped semicolons", `s1._domainkey.example.org. TXT "v=DKIM1\\; p=xyz"`, sign, CodeDMARCMissing, CodeDKIMKeyMismatch, CodeMatch, "", "", "", ""},
 		{"CNAME to nothing", `s1._domainkey.example.org. CNAME gone.example.`, sign, CodeDMARCMissing, CodeNXDOMAIN, CodeMatch, "", "", "", ""},
 		{"dead exchange", `example.org. MX 10 gone.example.`, nil, CodeDMARCMissing, "", CodeNXDOMAIN, "", "", "", ""},
 		{"null MX", `example.org. MX 0 .`, nil, CodeDMARCMissing, "", CodeMatch, "", "", "null MX", ""},
@@ -166,6 +167,9 @@ func TestPostureOfTheRest(t *testing.T) {
 		}
 		if strings.HasPrefix(tt.title, "address for") && !strings.Contains(p.MX.Fix, "192.0.2.7 where a name belongs") {
 			t.Errorf("%s: %s", tt.title, p.MX.Fix)
+		}
+		if strings.HasPrefix(tt.title, "escaped") && !strings.Contains(dkim.Fix, `(v=DKIM1\ is not DKIM1)`) {
+			t.Errorf("%s: %s", tt.title, dkim.Fix)
 		}
 		for notes, want := range map[string]string{strings.Join(p.DMARC.Notes, " "): tt.dmarcNote, strings.Join(dkim.Notes, " ") + " ": tt.dkimNote, strings.Join(p.MX.Notes, " ") + "  ": tt.mxNote} {
 			if !strings.Contains(notes, want) {
