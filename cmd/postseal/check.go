@@ -156,7 +156,9 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 		}
 	}
 	findings := make([]dnscheck.Finding, len(records))
-	for _, group := range byDomain(records, domain) {
+	groups := byDomain(records, domain)
+	together(len(groups), func(n int) {
+		group := groups[n]
 		for part := range slices.Chunk(group.at, dnscheck.MaxChecked) {
 			list := make([]dnscheck.Record, len(part))
 			for i, at := range part {
@@ -166,7 +168,7 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 				findings[part[i]] = reported(f)
 			}
 		}
-	}
+	})
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -184,6 +186,25 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 		outcomes = append(outcomes, f.Outcome)
 	}
 	return verdictOf(outcomes)
+}
+
+// together calls do for every number below n, a few at a time, and begins them in order, as
+// that is how answers are shown.
+func together(n int, do func(i int)) {
+	turns := make(chan int)
+	var wg sync.WaitGroup
+	for range min(atOnce, n) {
+		wg.Go(func() {
+			for i := range turns {
+				do(i)
+			}
+		})
+	}
+	for i := range n {
+		turns <- i
+	}
+	close(turns)
+	wg.Wait()
 }
 
 // reported shows what those servers say that answered, where others were silent: too little
@@ -229,28 +250,20 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
 		advance, finish = progress(s, len(domains))
 	}
 	var wg sync.WaitGroup
-	turns := make(chan int) // in order, as the answers are shown
-	for range min(atOnce, len(domains)) {
-		wg.Go(func() {
-			for i := range turns {
-				if s.ctx.Err() == nil {
-					p := checker.Posture(s.ctx, template.from(domains[i]))
-					if s.ctx.Err() == nil { // else it was cut off
-						postures[i] = p
-						advance()
-					}
-				}
-				close(done[i])
+	defer wg.Wait()
+	wg.Go(func() {
+		together(len(domains), func(i int) {
+			defer close(done[i])
+			if s.ctx.Err() != nil {
+				return
+			}
+			p := checker.Posture(s.ctx, template.from(domains[i]))
+			if s.ctx.Err() == nil { // else it was cut off
+				postures[i] = p
+				advance()
 			}
 		})
-	}
-	wg.Go(func() {
-		for i := range domains {
-			turns <- i
-		}
-		close(turns)
 	})
-	defer wg.Wait()
 	paper := newPaper(s)
 	var outcomes []dnscheck.Outcome
 	for i := range domains {

@@ -132,6 +132,21 @@ func TestCheckOfManyRecordsLeavesNoneOut(t *testing.T) {
 	}
 }
 
+// Silent domains are waited for together, in files of records as in lists of domains.
+func TestRecordsOfSilentDomainsAreLookedAtTogether(t *testing.T) {
+	s := dnstest.Serve(t, checkZone)
+	s.Fail("", "", dnstest.Drop)
+	var list []string
+	for i := range atOnce {
+		list = append(list, fmt.Sprintf(`{"purpose": "spf", "name": "d%d.example", "type": "TXT", "value": "v=spf1 -all"}`, i))
+	}
+	begin := time.Now()
+	code, out, _ := checkRun(t, "["+strings.Join(list, ",")+"]", "--records", "-", "--resolver", s.Addr(), "--mode", "resolver", "--timeout", "500ms")
+	if took := time.Since(begin); code != exitUnknown || took > atOnce*500*time.Millisecond/2 {
+		t.Errorf("ended with %d after %v: %s", code, took, out)
+	}
+}
+
 func TestCheckAsksTheNameServersThemselves(t *testing.T) {
 	ns := dnstest.Serve(t, checkZone, dnstest.Authority())
 	// The resolver still holds the time before publication.
