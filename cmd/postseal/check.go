@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -68,11 +72,16 @@ func (c *checkCmd) Run(s *streams) error {
 }
 
 // check decides which of the two checks is wanted.
-func (c *checkCmd) check(s *streams) error {
-	checker, err := c.checker(s)
+func (c *checkCmd) check(s *streams) (err error) {
+	checker, resolver, err := c.checker(s)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if _, isEnd := errors.AsType[ended](err); isEnd && resolver.Mute() && s.ctx.Err() == nil {
+			fmt.Fprintf(s.errOut, "postseal: nothing was heard from %s: if other domains fail as well, name other resolvers with --resolver\n", strings.Join(resolver.Servers(), " and "))
+		}
+	}()
 	if c.Records != "" {
 		if len(c.Domain) > 1 || c.Domains != "" {
 			return errors.New("--records is about one domain: give at most one, and no --domains")
@@ -85,12 +94,13 @@ func (c *checkCmd) check(s *streams) error {
 	return c.checkDomains(s, checker)
 }
 
-func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
+// checker also returns what asks the resolvers.
+func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, *dnscheck.Resolver, error) {
 	servers := c.Resolver
 	if len(servers) == 0 {
 		system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
 		if err != nil || len(system.Servers) == 0 {
-			return nil, errors.New("the system names no resolvers: give one with --resolver HOST:PORT")
+			return nil, nil, errors.New("the system names no resolvers: give one with --resolver HOST:PORT")
 		}
 		for _, server := range system.Servers {
 			if at := net.JoinHostPort(server, system.Port); !slices.Contains(servers, at) {
@@ -99,11 +109,11 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
 		}
 	}
 	if c.Timeout <= 0 {
-		return nil, fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
+		return nil, nil, fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
 	}
 	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: servers})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := dnscheck.CheckerConfig{
 		Resolver: resolver, Timeout: c.Timeout, Mode: dnscheck.Mode(c.Mode), LookInside: true,
@@ -118,14 +128,15 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, error) {
 		ip, at, _ := strings.Cut(entry, "=")
 		addr, err := netip.ParseAddr(ip)
 		if err != nil || at == "" {
-			return nil, fmt.Errorf("--authoritative-map %q: write it as IP=HOST:PORT", entry)
+			return nil, nil, fmt.Errorf("--authoritative-map %q: write it as IP=HOST:PORT", entry)
 		}
 		if config.AuthoritativeMap == nil {
 			config.AuthoritativeMap = make(map[netip.Addr]string)
 		}
 		config.AuthoritativeMap[addr] = at
 	}
-	return dnscheck.NewChecker(config)
+	checker, err := dnscheck.NewChecker(config)
+	return checker, resolver, err
 }
 
 // checkRecords compares what a file lists with what is published.
@@ -145,15 +156,19 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 		}
 	}
 	findings := make([]dnscheck.Finding, len(records))
-	for _, group := range byDomain(records, domain) {
-		list := make([]dnscheck.Record, len(group.at))
-		for i, at := range group.at {
-			list[i] = records[at]
+	groups := byDomain(records, domain)
+	together(len(groups), func(n int) {
+		group := groups[n]
+		for part := range slices.Chunk(group.at, dnscheck.MaxChecked) {
+			list := make([]dnscheck.Record, len(part))
+			for i, at := range part {
+				list[i] = records[at]
+			}
+			for i, f := range checker.Check(s.ctx, group.domain, list) {
+				findings[part[i]] = reported(f)
+			}
 		}
-		for i, f := range checker.Check(s.ctx, group.domain, list) {
-			findings[group.at[i]] = reported(f)
-		}
-	}
+	})
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -171,6 +186,25 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 		outcomes = append(outcomes, f.Outcome)
 	}
 	return verdictOf(outcomes)
+}
+
+// together calls do for every number below n, a few at a time, and begins them in order, as
+// that is how answers are shown.
+func together(n int, do func(i int)) {
+	turns := make(chan int)
+	var wg sync.WaitGroup
+	for range min(atOnce, n) {
+		wg.Go(func() {
+			for i := range turns {
+				do(i)
+			}
+		})
+	}
+	for i := range n {
+		turns <- i
+	}
+	close(turns)
+	wg.Wait()
 }
 
 // reported shows what those servers say that answered, where others were silent: too little
@@ -211,42 +245,48 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
 	for i := range done {
 		done[i] = make(chan struct{})
 	}
-	advance, finish := progress(s, len(domains))
+	advance, finish := func() {}, func() {}
+	if len(domains) > 1 && !(c.JSON && terminal(s.out)) { // lines that come are progress enough, and a bar would wipe them
+		advance, finish = progress(s, len(domains))
+	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
-	for i, domain := range domains {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots; close(done[i]) }()
-			if s.ctx.Err() == nil {
-				postures[i] = checker.Posture(s.ctx, template.from(domain))
+	defer wg.Wait()
+	wg.Go(func() {
+		together(len(domains), func(i int) {
+			defer close(done[i])
+			if s.ctx.Err() != nil {
+				return
+			}
+			p := checker.Posture(s.ctx, template.from(domains[i]))
+			if s.ctx.Err() == nil { // else it was cut off
+				postures[i] = p
 				advance()
 			}
 		})
-	}
-	defer wg.Wait()
+	})
 	paper := newPaper(s)
 	var outcomes []dnscheck.Outcome
 	for i := range domains {
 		<-done[i]
-		if err := s.ctx.Err(); err != nil {
-			return err
+		if postures[i].Domain.IsZero() {
+			continue // interrupted
 		}
 		outcomes = append(outcomes, postures[i].Outcomes()...)
 		if c.JSON { // a line for each, as soon as it is known and its turn has come
-			if err := writeJSON(s.out, postures[i], len(domains) == 1); err != nil {
+			if err := writeJSON(s.out, postures[i], len(domains) == 1 && c.Domains == ""); err != nil {
 				return err
 			}
 			postures[i] = dnscheck.Posture{} // lists can be long
 		}
 	}
 	finish()
+	seen := slices.DeleteFunc(postures, func(p dnscheck.Posture) bool { return p.Domain.IsZero() })
 	switch {
-	case c.JSON:
+	case c.JSON || len(seen) == 0:
 	case len(domains) == 1:
-		paper.posture(postures[0])
+		paper.posture(seen[0])
 	default:
-		paper.postures(postures)
+		paper.postures(seen, len(domains))
 	}
 	return verdictOf(outcomes)
 }
@@ -333,7 +373,7 @@ func unique(domains []dnscheck.Name) []dnscheck.Name {
 // progress shows a bar on standard error while many domains are looked at, if somebody is
 // there to see it.
 func progress(s *streams, n int) (advance, finish func()) {
-	if n < 2 || !terminal(s.errOut) {
+	if !terminal(s.errOut) || s.getenv("TERM") == "dumb" { // which cannot move its cursor
 		return func() {}, func() {}
 	}
 	p := mpb.NewWithContext(s.ctx, mpb.WithOutput(s.errOut), mpb.WithWidth(40))
@@ -359,9 +399,33 @@ func writeJSON(w io.Writer, v any, spread bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(b, '\n'))
+	_, err = w.Write(append(visible(b), '\n'))
 	return err
 }
+
+// visible escapes what JSON allows as it is and a terminal may obey: C1 controls, and
+// characters that turn or hide text. Such are only in strings, where \u stands for them.
+func visible(text []byte) []byte {
+	if bytes.IndexFunc(text, hidden) < 0 {
+		return text
+	}
+	escaped := make([]byte, 0, len(text)+len(text)/8)
+	for _, r := range string(text) {
+		switch {
+		case !hidden(r):
+			escaped = utf8.AppendRune(escaped, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
+		default:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		}
+	}
+	return escaped
+}
+
+// hidden tells whether a character shows nothing of its own; the line breaks of JSON do not count.
+func hidden(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }
 
 // readInput reads a file, or standard input for "-". What is no list of records or domains is
 // mostly large, so there is a limit.

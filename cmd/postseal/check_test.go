@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 	"github.com/postseal/postseal/internal/dnscheck/dnstest"
@@ -32,6 +35,7 @@ bounce.example.org. IN MX 10 feedback.example.net.
 
 const otherZone = `
 _spf.example.net. IN TXT "v=spf1 ip4:203.0.113.0/24 -all"
+_spf.more.example. IN TXT "v=spf1 ip4:198.51.100.0/24 -all"
 broken.example. IN TXT "v=spf1 mx"
 broken.example. IN TXT "v=spf1 a"
 `
@@ -77,7 +81,8 @@ func TestCheckOfRecordsEndsWithWhatItFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, out, _ = checkRun(t, string(text), append(args, "--records", "-", "--json")...); code != 0 || !strings.HasPrefix(out, "{\n") {
+	// Editors of Windows put a mark in front.
+	if code, out, _ = checkRun(t, "\ufeff"+string(text), append(args, "--records", "-", "--json")...); code != 0 || !strings.HasPrefix(out, "{\n") {
 		t.Errorf("from standard input: ended with %d: %s", code, out)
 	}
 
@@ -113,6 +118,32 @@ func TestCheckOfRecordsEndsWithWhatItFound(t *testing.T) {
 		if code != exitFix || !strings.Contains(out, `"outcome": "missing"`) {
 			t.Errorf("one silent, one negative: ended with %d: %s", code, out)
 		}
+	}
+}
+
+// A check is bounded, a file is not.
+func TestCheckOfManyRecordsLeavesNoneOut(t *testing.T) {
+	s := dnstest.Serve(t, checkZone)
+	record := `{"purpose": "ownership", "name": "_postseal.example.org", "type": "TXT", "value": "the right value"},`
+	list := "[" + strings.TrimSuffix(strings.Repeat(record, 2*dnscheck.MaxChecked+1), ",") + "]"
+	code, out, _ := checkRun(t, list, "--records", "-", "--resolver", s.Addr(), "--mode", "resolver")
+	if code != 0 || !strings.Contains(out, "401 of 401 records") {
+		t.Errorf("ended with %d: %s", code, out[max(0, len(out)-300):])
+	}
+}
+
+// Silent domains are waited for together, in files of records as in lists of domains.
+func TestRecordsOfSilentDomainsAreLookedAtTogether(t *testing.T) {
+	s := dnstest.Serve(t, checkZone)
+	s.Fail("", "", dnstest.Drop)
+	var list []string
+	for i := range atOnce {
+		list = append(list, fmt.Sprintf(`{"purpose": "spf", "name": "d%d.example", "type": "TXT", "value": "v=spf1 -all"}`, i))
+	}
+	begin := time.Now()
+	code, out, _ := checkRun(t, "["+strings.Join(list, ",")+"]", "--records", "-", "--resolver", s.Addr(), "--mode", "resolver", "--timeout", "500ms")
+	if took := time.Since(begin); code != exitUnknown || took > atOnce*500*time.Millisecond/2 {
+		t.Errorf("ended with %d after %v: %s", code, took, out)
 	}
 }
 
@@ -158,6 +189,7 @@ func TestCheckOfADomainShowsItsPosture(t *testing.T) {
 	}
 	for _, want := range []string{
 		"SPF    ✓ match  MATCH  2 of 10 look-ups", "MX     ✓ match  MATCH  10 mx.example.org.", " 1  ├─ mx", " 1  ├─ include:_spf.example.net", "DMARC  pass, by SPF",
+		"from example.org, sent by a listed host with MAIL FROM at example.org",
 		"! example.org TXT: SPF goes from pass to none; DMARC fails, with reject asked for.",
 	} {
 		if !strings.Contains(out, want) {
@@ -200,6 +232,16 @@ func TestCheckOfManyDomainsKeepsTheirOrder(t *testing.T) {
 	if strings.Contains(errOut, "checked") {
 		t.Errorf("progress where nobody looks: %q", errOut)
 	}
+	// What ends in the exit code is in the table, and what could not be counted is no zero.
+	_, out, _ = checkRun(t, "", append(args, "--selector", "s1")...)
+	if !strings.Contains(out, "DKIM s1") || !regexp.MustCompile(`(?m)^  example\.org +✓ +2/10 +✗ NXDOMAIN `).MatchString(out) || !regexp.MustCompile(`(?m)^  broken\.example +✗ SPF_MULTIPLE +- `).MatchString(out) {
+		t.Errorf("with a selector:\n%s", out)
+	}
+	// A list of one is a list for programs.
+	_, out, _ = checkRun(t, "example.org\n", append(args[:4:4], "--domains", "-", "--json")...)
+	if !strings.HasPrefix(out, `{"domain":"example.org",`) || strings.Count(out, "\n") != 1 {
+		t.Errorf("a list of one: %s", out)
+	}
 	_, out, _ = checkRun(t, "", append(args, "--json")...)
 	var names []string
 	for line := range strings.Lines(out) {
@@ -211,6 +253,50 @@ func TestCheckOfManyDomainsKeepsTheirOrder(t *testing.T) {
 	}
 	if want := []string{"example.org", "broken.example", "example.net"}; !slices.Equal(names, want) {
 		t.Errorf("%q, want %q", names, want)
+	}
+}
+
+// What strangers publish must not reach a terminal as anything but text: no escape sequences,
+// no C1 controls, nothing that turns or hides what is written. JSON is looked at on terminals, too.
+func TestHostileTextIsShownAndNotObeyed(t *testing.T) {
+	const evil = `\027]0;owned\007\194\155\051\049m\226\128\174\243\160\129\129\255 \127`
+	zone := strings.ReplaceAll(`
+example.org. IN MX 10 m\027\155\226\128\174.example.org.
+example.org. IN TXT "v=spf1 include:EVIL.example.org -all"
+_dmarc.example.org. IN TXT "v=DMARC1; p=reject; EVIL=1; rua=mailto:EVIL@example.net"
+s1._domainkey.example.org. IN TXT "v=DKIM1; p=EVIL; n=EVIL"
+_postseal.example.org. IN TXT "EVIL"
+bounce.example.org. IN MX 10 m\027\155\226\128\174.example.org.
+`, "EVIL", evil)
+	s := dnstest.Serve(t, zone)
+	args := []string{"--resolver", s.Addr(), "--mode", "resolver"}
+	records := []string{"--records", checkFile(t, fmt.Sprintf(checkRecords, "the right value"))}
+	for _, more := range [][]string{{"example.org", "--selector", "s1"}, {"example.org", "example.net"}, records} {
+		_, text, _ := checkRun(t, "", slices.Concat(args, more)...)
+		_, programs, _ := checkRun(t, "", slices.Concat(args, more, []string{"--json"})...)
+		for _, out := range []string{text, programs} {
+			if i := strings.IndexFunc(out, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 || !utf8.ValidString(out) {
+				t.Errorf("%q: there is something hidden at %d in\n%+q", more, i, out)
+			}
+		}
+		if more[0] == "--records" {
+			var parsed struct{ Findings []dnscheck.Finding }
+			if err := json.Unmarshal([]byte(programs), &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := parsed.Findings[0].Observed, "\x1b]0;owned\a\u009b31m\u202e\U000e0041\ufffd \x7f"; len(got) != 1 || got[0] != want {
+				t.Errorf("programs read %+q, want %+q", got, want)
+			}
+		}
+	}
+}
+
+// A backslash in a value is what is wrong with it: shown as one, not as two.
+func TestValuesAreShownAsTheyAre(t *testing.T) {
+	s := dnstest.Serve(t, `_dmarc.example.org. IN TXT "v=DMARC1\\; p=none"`)
+	_, out, _ := checkRun(t, "", "example.org", "--resolver", s.Addr(), "--mode", "resolver")
+	if !strings.Contains(out, `  v=DMARC1\; p=none`) {
+		t.Errorf("%s", out)
 	}
 }
 
@@ -246,6 +332,33 @@ func TestRecordsFindTheirDomain(t *testing.T) {
 	}
 	if want := []string{"mail.example.org[0 2]", "example.org[1 4]", "other.example[3]"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Who interrupts a long list has waited for the part that is there.
+func TestInterruptedListShowsWhatWasLookedAt(t *testing.T) {
+	s := dnstest.Serve(t, checkZone+otherZone)
+	s.Fail("slow.example", "", dnstest.Drop)
+	for _, more := range [][]string{nil, {"--json"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for s.Queries("slow.example", "") == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(300 * time.Millisecond)
+			cancel()
+		}()
+		var out, errOut bytes.Buffer
+		args := slices.Concat([]string{"check", "--resolver", s.Addr(), "--mode", "resolver", "example.org", "slow.example", "broken.example"}, more)
+		code := run(ctx, args, nil, strings.NewReader(""), &out, &errOut)
+		text := out.String()
+		if code != exitUnknown || !strings.Contains(errOut.String(), "interrupted") || strings.Contains(text, "slow.example") || !strings.Contains(text, "example.org") {
+			t.Errorf("%q: ended with %d: %s%s", more, code, text, &errOut)
+		}
+		if more == nil && (!strings.Contains(text, "broken.example") || !strings.Contains(text, "2 of 3 domains: 1 with something to fix")) {
+			t.Errorf("%s", text)
+		}
+		cancel()
 	}
 }
 

@@ -41,12 +41,19 @@ const maxProblems = 20
 // parseRecords reads the file strictly: a misspelt member would otherwise be a record that
 // is never checked. Errors name the line and the member.
 func parseRecords(file string, text []byte) ([]dnscheck.Record, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("%s: the file is empty: an array of records is needed", file)
+	}
 	d := jsontext.NewDecoder(bytes.NewReader(text))
 	at := func(offset int64) string {
 		return fmt.Sprintf("%s:%d", file, 1+bytes.Count(text[:min(int(offset), len(text))], []byte("\n")))
 	}
 	broken := func(err error) error {
 		if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+			if errors.Is(err, jsontext.ErrDuplicateName) {
+				return fmt.Errorf("%s: member %.60q is there twice", at(e.ByteOffset), e.JSONPointer.LastToken())
+			}
 			return fmt.Errorf("%s: this is no JSON: %w", at(e.ByteOffset), e.Err)
 		}
 		return fmt.Errorf("%s: this is no JSON: %w", at(d.InputOffset()), err)
@@ -68,7 +75,8 @@ func parseRecords(file string, text []byte) ([]dnscheck.Record, error) {
 		start := d.InputOffset() - int64(len(value))
 		n := len(records) + 1
 		var w wireRecord
-		if err := json.Unmarshal(value, &w, json.RejectUnknownMembers(true)); err != nil {
+		err = json.Unmarshal(value, &w, json.RejectUnknownMembers(true))
+		if err != nil { // what follows in this record was not read
 			problems = append(problems, fmt.Errorf("%s: record %d%s", at(start+offsetOf(err)), n, jsonProblem(err)))
 		}
 		record, wrong := w.record()
@@ -125,6 +133,9 @@ func jsonProblem(err error) string {
 		return member + " is none of purpose, region, name, type, value, priority and previous"
 	case e.JSONPointer == "":
 		return fmt.Sprintf(": an object is needed, not a %s", e.JSONKind)
+	}
+	if e.JSONKind == jsontext.KindNumber && strings.HasSuffix(member, `priority"`) {
+		return member + " is no whole number from 1 to 65535"
 	}
 	return fmt.Sprintf("%s cannot be a %s", member, e.JSONKind)
 }

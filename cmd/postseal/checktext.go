@@ -5,6 +5,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
@@ -79,7 +81,7 @@ func (p *paper) findings(findings []dnscheck.Finding) {
 		}
 		p.line(0, "")
 		p.line(1, "%s %s (%s): %s %s", p.big.Render(f.Name.String()), f.Type, purposeOf(f), p.mark(f.Outcome), f.Code)
-		p.line(2, "%s", f.Fix)
+		p.line(2, "%s", printable(f.Fix))
 		if f.Outcome == dnscheck.Match {
 			continue
 		}
@@ -195,7 +197,7 @@ func (p *paper) list(title string, items []string) {
 	p.line(0, "")
 	p.head(title)
 	for _, item := range items {
-		p.line(2, "- %s", item)
+		p.line(2, "- %s", printable(item))
 	}
 }
 
@@ -211,7 +213,7 @@ func (p *paper) tree(terms []*dnscheck.SPFNode, prefix string) {
 		case n.Problem != "":
 			text += "  " + p.bad.Render(printable(n.Problem))
 		case n.Note != "":
-			text += "  " + p.dim.Render(n.Note)
+			text += "  " + p.dim.Render(printable(n.Note))
 		}
 		cost := "  "
 		if n.Lookups > 0 {
@@ -225,7 +227,11 @@ func (p *paper) tree(terms []*dnscheck.SPFNode, prefix string) {
 // verdict says what receivers conclude, and what would break it.
 func (p *paper) verdict(v dnscheck.Verdict) {
 	p.line(0, "")
-	p.head(fmt.Sprintf("What receivers conclude about mail from %s, sent by %s with MAIL FROM at %s", v.From, v.SPF.Sender, v.MailFrom))
+	sender := v.SPF.Sender
+	if sender == "listed host" {
+		sender = "a " + sender
+	}
+	p.head(fmt.Sprintf("What receivers conclude about mail from %s, sent by %s with MAIL FROM at %s", v.From, sender, v.MailFrom))
 	aligned := func(is bool) string {
 		if is {
 			return "aligned"
@@ -249,7 +255,7 @@ func (p *paper) verdict(v dnscheck.Verdict) {
 	text := result.Render(v.DMARC.Result)
 	switch {
 	case v.DMARC.Result == "pass":
-		text += ", by " + strings.ToUpper(strings.Join(v.DMARC.By, " and "))
+		text += ", by " + v.DMARC.Passed()
 	case v.DMARC.Result == "fail":
 		text += fmt.Sprintf(", the owner asks for %s", v.DMARC.Disposition)
 	}
@@ -270,7 +276,7 @@ func (p *paper) verdict(v dnscheck.Verdict) {
 		if c.Breaks {
 			sign = p.bad.Render("!")
 		}
-		p.line(2, "%s %s %s: %s", sign, c.Name, c.Type, c.Text)
+		p.line(2, "%s %s %s: %s", sign, c.Name, c.Type, printable(c.Text))
 	}
 }
 
@@ -281,14 +287,25 @@ func because(problem string) string {
 	return " (" + printable(problem) + ")"
 }
 
-// postures writes one line for each of many domains.
-func (p *paper) postures(list []dnscheck.Posture) {
+// postures writes one line for each of many domains, of which some may be missing.
+func (p *paper) postures(list []dnscheck.Posture, of int) {
+	headers := []string{"DOMAIN", "SPF", "LOOK-UPS"}
+	for _, d := range list[0].Verdict.DKIM { // the same selectors for all
+		headers = append(headers, "DKIM "+d.Selector.String())
+	}
+	headers = append(headers, "DMARC", "POLICY", "MX", "VERDICT")
 	rows := make([][]string, len(list))
 	fix, unknown := 0, 0
 	for i, x := range list {
-		rows[i] = []string{
-			x.Domain.String(), p.cell(x.SPF.Report), fmt.Sprintf("%d/10", x.SPF.Lookups), p.cell(x.DMARC.Report), string(x.DMARC.Disposition), p.cell(x.MX.Report), x.Verdict.DMARC.Result,
+		cost := "-" // where there is not one record, there is nothing to count
+		if x.SPF.Tree != nil {
+			cost = fmt.Sprintf("%d/10", x.SPF.Lookups)
 		}
+		rows[i] = []string{x.Domain.String(), p.cell(x.SPF.Report), cost}
+		for _, d := range x.DKIM {
+			rows[i] = append(rows[i], p.cell(d.Report))
+		}
+		rows[i] = append(rows[i], p.cell(x.DMARC.Report), string(x.DMARC.Disposition), p.cell(x.MX.Report), x.Verdict.DMARC.Result)
 		switch e := verdictOf(x.Outcomes()); e {
 		case ended(exitFix):
 			fix++
@@ -296,9 +313,13 @@ func (p *paper) postures(list []dnscheck.Posture) {
 			unknown++
 		}
 	}
-	p.table([]string{"DOMAIN", "SPF", "LOOK-UPS", "DMARC", "POLICY", "MX", "VERDICT"}, rows)
+	p.table(headers, rows)
 	p.line(0, "")
-	p.line(1, "%d domains: %d with something to fix, %d that could not be told, %d in order.", len(list), fix, unknown, len(list)-fix-unknown)
+	count := strconv.Itoa(len(list))
+	if len(list) < of {
+		count += fmt.Sprintf(" of %d", of)
+	}
+	p.line(1, "%s domains: %d with something to fix, %d that could not be told, %d in order.", count, fix, unknown, len(list)-fix-unknown)
 }
 
 // cell is the code where it says more than the outcome.
@@ -322,7 +343,7 @@ func spfDetail(r dnscheck.SPFReport) string {
 
 func dkimDetail(r dnscheck.DKIMReport) string {
 	if r.Key == nil || r.Key.Revoked {
-		return ""
+		return cutText(strings.Join(r.Observed, ", "))
 	}
 	return fmt.Sprintf("%s, %d bits", r.Key.Type, r.Key.Bits)
 }
@@ -344,8 +365,20 @@ func cutText(s string) string {
 	return string(runes)
 }
 
-// printable keeps others from controlling the terminal.
+// printable keeps others from controlling the terminal. What can be seen stays as it is, also
+// a backslash: in a value it counts, and twice it would be another one.
 func printable(s string) string {
-	q := strconv.Quote(s)
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
 }

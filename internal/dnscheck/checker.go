@@ -23,8 +23,8 @@ const (
 	defaultCheckTimeout = 3 * time.Second
 	// authoritativeTimeout leaves room for a dead name server and its resolvers after it.
 	authoritativeTimeout = 6 * time.Second
-	// maxChecked bounds the records of one check; a domain in four regions has about 20.
-	maxChecked = 200
+	// MaxChecked bounds the records of one check; a domain in four regions has about 20.
+	MaxChecked = 200
 	// maxFollowUps bounds the questions that explain an answer or evaluate SPF, counted per
 	// server: a hostile SPF record alone could ask for hundreds.
 	maxFollowUps = 400
@@ -170,9 +170,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 		k.addressMap[addr.Unmap()] = at
 	}
 	for _, s := range c.TrustAD {
-		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-			s = net.JoinHostPort(addr.String(), "53")
-		}
+		s = withPort(s)
 		if !slices.Contains(c.Resolver.servers, s) {
 			return nil, fmt.Errorf("checker: the AD bit of %s shall be trusted, but it is no resolver", quote(s))
 		}
@@ -209,12 +207,12 @@ func (c *Checker) Confirm(ctx context.Context, domain Name, want []Record) []Fin
 func (r *run) checkAll(ctx context.Context, want []Record) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	r.list = want[:min(len(want), maxChecked)]
+	r.list = want[:min(len(want), MaxChecked)]
 	findings := make([]Finding, len(want))
 	var wg sync.WaitGroup
 	for i, rec := range want {
-		if i >= maxChecked {
-			findings[i] = unasked(rec, fmt.Sprintf("This record was not looked at, because a check covers at most %d records", maxChecked))
+		if i >= MaxChecked {
+			findings[i] = unasked(rec, fmt.Sprintf("This record was not looked at, because a check covers at most %d records.", MaxChecked))
 			continue
 		}
 		wg.Go(func() { findings[i] = r.check(ctx, rec) })

@@ -388,10 +388,10 @@ func TestFollowUpsAskOneServerThatAnswers(t *testing.T) {
 
 func TestRecordsWithoutNameOrBeyondTheLimitAreUnknown(t *testing.T) {
 	inLab(t, "", 1, func(t *testing.T, l *lab) {
-		want := slices.Repeat([]Record{ownership(t, "example.org")}, maxChecked+1)
+		want := slices.Repeat([]Record{ownership(t, "example.org")}, MaxChecked+1)
 		want[0].Name = Name{}
 		fs := newChecker(t, l, 1).Check(t.Context(), mustName(t, "example.org"), want)
-		for _, i := range []int{0, maxChecked} {
+		for _, i := range []int{0, MaxChecked} {
 			if f := fs[i]; f.Outcome != Unknown || f.Fix == "" || f.Seen == nil || f.Observed == nil {
 				t.Errorf("finding %d: %+v", i, f)
 			}

@@ -37,11 +37,14 @@ type DMARCPolicy struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// safe shows what others wrote inside a sentence: cut, control characters escaped.
+// safe shows what others wrote inside a sentence: cut, control characters escaped. Without
+// quotes around it, a backslash or a quote stands for itself.
 func safe(s string) string {
 	q := quote(s)
-	return q[1 : len(q)-1]
+	return plainly.Replace(q[1 : len(q)-1])
 }
+
+var plainly = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // tag is one name and value of a tag-list (RFC 6376, section 3.2).
 type tag struct{ name, value string }
@@ -249,10 +252,13 @@ func dmarcCode(policies []string) Code {
 func meantForDMARC(values []string) (Code, string, bool) {
 	for _, v := range values {
 		l := lower(strings.TrimSpace(v))
-		if plain := unquoted(l); strings.HasPrefix(strings.TrimLeft(plain, "v=:"), "dmarc1") || strings.HasPrefix(plain, "v=dmarc") {
-			if l != "" && l[0] != 'v' && l[0] != 'd' {
+		switch plain := unquoted(l); {
+		case strings.HasPrefix(plain, "v=dmarc"), strings.HasPrefix(strings.TrimLeft(plain, "v=:"), "dmarc1"):
+			if l[0] != 'v' && l[0] != 'd' {
 				return CodeValueQuoted, v, true
 			}
+			return CodeDMARCSyntax, v, true
+		case strings.HasPrefix(plain, "p=") || strings.Contains(plain, "v=dmarc1"): // the version is not in front
 			return CodeDMARCSyntax, v, true
 		}
 	}

@@ -2,6 +2,7 @@ package dnscheck
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -55,6 +56,19 @@ type answer struct {
 	width int         // how many independent paths can lead to this server; see weigh
 }
 
+// from names the server and what came instead of an answer, to be put behind a name; empty
+// where nobody was asked.
+func (a answer) from() string {
+	switch {
+	case a.server == "":
+		return ""
+	case a.detail == "":
+		return fmt.Sprintf(" from %s (%s)", a.server, a.result)
+	default:
+		return fmt.Sprintf(" from %s (%s, %s)", a.server, a.result, a.detail)
+	}
+}
+
 // told tells whether the server answered the question, positively or negatively.
 func (a answer) told() bool {
 	switch a.result {
@@ -66,11 +80,26 @@ func (a answer) told() bool {
 
 // values returns the records in the form of Record.Expected.
 func (a answer) values() []string {
+	records := a.records
+	if len(records) > 1 { // a set has no order, and what is said about it shall be the same each time
+		records = slices.Clone(records)
+		slices.SortFunc(records, func(x, y dns.RR) int {
+			return cmp.Or(preference(x)-preference(y), cmp.Compare(presentation(x), presentation(y)))
+		})
+	}
 	var values []string
-	for _, rr := range a.records {
+	for _, rr := range records {
 		values = append(values, presentation(rr))
 	}
 	return values
+}
+
+// preference is that of an MX, so that exchanges come in the order in which they are tried.
+func preference(rr dns.RR) int {
+	if mx, ok := rr.(*dns.MX); ok {
+		return int(mx.Preference)
+	}
+	return 0
 }
 
 func presentation(rr dns.RR) string {

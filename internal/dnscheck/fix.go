@@ -74,7 +74,7 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 	case v.code == CodeDNSSECBogus:
 		return fmt.Sprintf("Have the DNSSEC signatures of the zone repaired: resolvers refuse to answer for %s because they do not validate (%s).", rec.Name, silent)
 	default:
-		return fmt.Sprintf("Nothing could be learnt about %s, so nothing changes and it is asked again: no answer from %s.", rec.Name, silent)
+		return fmt.Sprintf("Nothing could be learnt about %s, which says neither that it is there nor that it is missing: no answer from %s.", rec.Name, silent)
 	}
 }
 
@@ -338,9 +338,9 @@ func region(rec Record) string {
 }
 
 func upper(s string) string {
-	// A sentence may begin with a DNS name, which stays as it is.
+	// A sentence may begin with a DNS name or a tag like p=none, which stays as it is.
 	first, _, _ := strings.Cut(s, " ")
-	if s == "" || strings.ContainsAny(first, "._") {
+	if s == "" || strings.ContainsAny(first, "._=") {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]

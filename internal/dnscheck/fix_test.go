@@ -32,7 +32,7 @@ func TestSentencesSayWhatToDo(t *testing.T) {
 		{own, verdict{outcome: Unknown, code: CodeNegativeCached, why: opinion{told: true, code: CodeNXDOMAIN}},
 			`Wait: the TXT record at _postseal.example.org is visible, but some resolvers still hold the answer that there is none until 2026-03-01 15:04:05 UTC.`},
 		{own, verdict{outcome: Unknown, code: CodeTimeout, silent: []string{"192.0.2.1:53 (timeout)"}},
-			`Nothing could be learnt about _postseal.example.org, so nothing changes and it is asked again: no answer from 192.0.2.1:53 (timeout).`},
+			`Nothing could be learnt about _postseal.example.org, which says neither that it is there nor that it is missing: no answer from 192.0.2.1:53 (timeout).`},
 		{own, verdict{outcome: Unknown, code: CodeTimeout, silent: []string{"192.0.2.1:53 (timeout)"}, why: opinion{told: true, match: true, code: CodeMatch}},
 			`Wait: the TXT record at _postseal.example.org is visible, but too few resolvers confirm it while there is no answer from 192.0.2.1:53 (timeout).`},
 		{own, verdict{outcome: Match, code: CodeMatch, why: opinion{told: true, match: true, code: CodeMatch}}, ``},

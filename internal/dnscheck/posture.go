@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -142,8 +143,11 @@ func (r *Report) silent(a answer) {
 		r.is(CodeCNAMELoop, "the CNAME at %s leads in a circle: remove it.", r.Name)
 		return
 	}
-	r.is(a.silenceCode(), "there is no answer for %s: ask again later, and have its name servers looked at if that does not help.", r.Name)
+	r.is(a.silenceCode(), "there is no answer for %s%s: ask again later, and have its name servers looked at if that does not help.", r.Name, a.from())
 }
+
+// nowhere is what to do about a domain at which nothing can be published.
+const nowhere = "%s does not exist in the DNS: correct the name, or have it delegated."
 
 // reportSPF reads the policy of a domain. With include it also wants the senders that are
 // listed there to be authorised.
@@ -159,14 +163,37 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 	for _, v := range records {
 		r.Observed = append(r.Observed, shown(v))
 	}
+	// A record with an include that cannot be used would make all mail fail: none is proposed.
+	unfit := unfitInclude(ctx, ask, domain, include)
 	propose := func(records []string) {
-		p := &SPFProposal{Value: mergeSPF(records, include.s)}
+		target := include.s
+		if unfit != "" {
+			target = ""
+			r.note("%s was left out of the proposal: %s.", include, unfit)
+		}
+		p := &SPFProposal{Value: mergeSPF(records, target)}
 		p.Strings = SplitTXT(p.Value)
 		tree, endless := surveySPF(ctx, &spfProbe{lookups: ask, apex: domain.s, record: p.Value}, domain.s)
 		p.Lookups, p.Voids = tree.Lookups, tree.Voids
+		walkSPF(tree, func(n *SPFNode) {
+			if n.Code != "" && n.Code.Outcome() == Unknown {
+				r.note("what the proposal costs is not certain: %s.", n.Problem)
+			}
+		})
 		for _, record := range records {
 			if parsed, err := ParseSPF(record); err == nil && parsed.all() >= 0 && parsed.all() < len(parsed.Terms)-1 {
 				r.note("the proposal brings what stands behind %s back to life: leave out what shall not send.", quote(parsed.Terms[parsed.all()].Text))
+			}
+		}
+		for _, record := range records[:len(records)-1] {
+			parsed, err := ParseSPF(record)
+			if err != nil {
+				continue
+			}
+			for _, t := range parsed.Terms {
+				if t.Qualifier != SPFPass && t.Kind != "all" {
+					r.note("in the proposal %s is in front of senders of another record: move it behind those that it shall not stop.", quote(t.Text))
+				}
 			}
 		}
 		p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
@@ -190,9 +217,11 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 			r.Observed = []string{shown(values[quoted])}
 			r.is(CodeValueQuoted, "the SPF record at %s has quotes or blanks in front: change %s so that it begins with %s.", domain, quote(values[quoted]), spfVersion)
 		case a.result == SawNXDOMAIN:
-			r.is(CodeSPFMissing, "%s does not exist in the DNS: correct the name, or have it delegated.", domain)
+			r.is(CodeSPFMissing, nowhere, domain)
 		case include.IsZero():
 			r.is(CodeSPFMissing, `%s has no SPF record: publish a TXT record there that lists who sends its mail, "v=spf1 -all" if nobody does.`, domain)
+		case unfit != "":
+			r.is(CodeSPFMissing, `%s has no SPF record, and %s cannot be included, because %s: correct that name first, or have the record there corrected.`, domain, include, unfit)
 		default:
 			propose([]string{spfVersion + " " + defaultAll})
 			r.is(CodeSPFMissing, "%s has no SPF record: publish the TXT record %s there.", domain, quoteOurs(r.Proposal.Value))
@@ -222,15 +251,32 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 			r.note("%s", r.Fix)
 		}
 		r.is(op.code, "")
-		if op.code == CodeTargetMissing {
-			r.is(CodeSPFIncludeBroken, "the SPF record at %s includes %s, which has no SPF record: correct the name, or have the record published.", domain, include)
+		if unfit != "" {
+			r.is(CodeSPFIncludeBroken, "the SPF record at %s includes %s, which makes other mail fail, because %s: correct the name, or have the record there corrected.", domain, include, unfit)
 		}
+	case unfit != "":
+		r.is(CodeSPFIncludeBroken, "the SPF record at %s does not authorise %s and must not include it, because %s: correct that name first, or have the record there corrected.", domain, include, unfit)
 	default:
 		propose(records)
 		op.hint = r.hint(op, records[0], include)
 		r.is(op.code, "%s.", reason(rec, domain, op, ""))
 	}
 	return r
+}
+
+// unfitInclude says why a record of a domain that includes a name would be an error for every
+// receiver that comes so far; empty where it would not, or cannot be told.
+func unfitInclude(ctx context.Context, ask lookups, domain, include Name) (problem string) {
+	if include.IsZero() {
+		return ""
+	}
+	root, _ := surveySPF(ctx, &spfProbe{lookups: ask, apex: domain.s, record: spfVersion + " include:" + include.s}, domain.s)
+	walkSPF(root, func(n *SPFNode) {
+		if n.Code != "" && n.Code.Outcome() != Unknown && problem == "" {
+			problem = n.Problem
+		}
+	})
+	return problem
 }
 
 // hint is what the sentence of reason needs.
@@ -258,18 +304,29 @@ func (r *SPFReport) judge(domain Name) {
 		}
 		return problems[i]
 	}
+	// The owner can change nothing but their own record, so its term is named.
 	term := func(n *SPFNode) string {
-		if n.Term == "" {
-			return "the record"
+		for _, own := range r.Tree.Terms {
+			leads := false
+			walkSPF(own, func(below *SPFNode) { leads = leads || below == n })
+			switch {
+			case own == n:
+				return quote(own.Term)
+			case leads:
+				return quote(own.Term) + ", which leads there"
+			}
 		}
-		return quote(n.Term)
+		return "the record"
 	}
-	if n := find(CodeSPFSyntax); n != nil {
-		r.is(CodeSPFSyntax, "%s: correct it, since receivers refuse the record as a whole.", n.Problem)
+	if n := find(CodeSPFSyntax); n == r.Tree && n != nil {
+		r.is(CodeSPFSyntax, "%s; correct it, since receivers refuse the record as a whole.", n.Problem)
+		return
+	} else if n != nil {
+		r.is(CodeSPFSyntax, "%s; remove %s, or have that corrected, since receivers refuse your record as a whole.", n.Problem, term(n))
 		return
 	}
 	if n := find(CodeSPFIncludeBroken, CodeSPFMultiple); n != nil {
-		r.is(CodeSPFIncludeBroken, "%s: remove %s, or have the record there corrected.", n.Problem, term(n))
+		r.is(CodeSPFIncludeBroken, "%s: remove %s, or have that corrected.", n.Problem, term(n))
 		return
 	}
 	if n := find(CodeSPFTooManyLookups); n != nil || r.Endless || r.Lookups > maxSPFLookups {
@@ -297,6 +354,10 @@ func (r *SPFReport) judge(domain Name) {
 	for _, n := range r.Tree.Terms {
 		kind := strings.TrimLeft(lower(n.Term), "+-~?")
 		if n.Note != "" && strings.HasPrefix(n.Note, "never") && (strings.HasPrefix(kind, "include:") || strings.HasPrefix(kind, "redirect=")) {
+			if _, name, ok := strings.Cut(n.Term, "="); ok { // its place does not matter (RFC 7208, section 6.1)
+				r.is(CodeSPFIncludeUnreachable, "%s in the SPF record at %s is %s: remove it, or put include:%s before that in its place.", quote(n.Term), domain, n.Note, cut(name))
+				return
+			}
 			r.is(CodeSPFIncludeUnreachable, "%s in the SPF record at %s is %s: put it before that, or remove it.", quote(n.Term), domain, n.Note)
 			return
 		}
@@ -333,7 +394,7 @@ func (r *SPFReport) remark(record string) {
 		switch {
 		case kind == "ptr" || strings.HasPrefix(kind, "ptr:"):
 			r.note("%s is slow and unreliable, and RFC 7208 says that it should not be used.", quote(n.Term))
-		case n.Voids > 0 && len(n.Terms) == 0:
+		case n.Voids > 0 && len(n.Terms) == 0 && r.Code != CodeSPFVoidLookups: // which names them already
 			r.note("%s finds nothing, and such look-ups are limited to %d: remove it.", quote(n.Term), maxSPFVoids)
 		}
 	})
@@ -383,6 +444,9 @@ func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 			r.note("%s.", n)
 		}
 		if r.At != name {
+			if _, value, ok := meantForDMARC(ask(ctx, question{name.s, dns.TypeTXT}).values()); ok {
+				r.note(`what is at %s is no policy for receivers (%s): let it begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
+			}
 			r.note("the policy is inherited from %s.", r.At)
 		}
 		if v.Policy == DispositionNone {
@@ -409,6 +473,10 @@ func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 		if code, value, ok := meantForDMARC(values); ok {
 			r.Observed = []string{shown(value)}
 			r.is(code, `what is at %s is no policy for receivers: change %s to begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
+			return r
+		}
+		if len(values) == 0 && ask(ctx, question{domain.s, dns.TypeTXT}).result == SawNXDOMAIN {
+			r.is(v.Code, nowhere, domain)
 			return r
 		}
 		r.is(v.Code, `%s: publish the TXT record "v=DMARC1; p=none; rua=mailto:postmaster@%s" at %s, and a stricter p when the reports show no mail of yours.`, v.Problem, domain, name)
@@ -510,6 +578,10 @@ func reportMX(ctx context.Context, ask lookups, domain Name) MXReport {
 			if len(a.records) > 1 {
 				r.is(CodeMXExtra, "%s has a null MX beside other exchanges: remove one or the other.", domain)
 			}
+			continue
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			r.is(CodeNXDOMAIN, "the MX of %s has the address %s where a name belongs: give the host a name with that address, and put the name there.", domain, host)
 			continue
 		}
 		var dnsErr *net.DNSError

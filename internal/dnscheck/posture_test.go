@@ -2,6 +2,7 @@ package dnscheck
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,8 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"two", apex("v=spf1 a -all") + apex("v=spf1 mx -all"), CodeSPFMultiple, 0, `replace them by "v=spf1 a mx -all"`, ""},
 		{"typed quotes", apex(`\"v=spf1 -all\"`), CodeValueQuoted, 0, "begins with v=spf1", ""},
 		{"syntax", apex("v=spf1 ipv4:192.0.2.1 -all"), CodeSPFSyntax, 0, "write ip4:192.0.2.1", ""},
-		{"syntax of another", apex("v=spf1 include:x.example ~all") + `x.example. TXT "v=spf1 foo"`, CodeSPFSyntax, 1, "x.example has a record", ""},
+		{"syntax of another", apex("v=spf1 include:x.example ~all") + `x.example. TXT "v=spf1 foo"`, CodeSPFSyntax, 1, `remove "include:x.example"`, ""},
+		{"fault behind an include", apex("v=spf1 include:y.example ~all") + "y.example. TXT \"v=spf1 include:x.example\"\n", CodeSPFIncludeBroken, 2, `remove "include:y.example", which leads there`, ""},
 		{"dead include", apex("v=spf1 include:x.example ~all"), CodeSPFIncludeBroken, 1, `remove "include:x.example"`, ""},
 		{"include with two", apex("v=spf1 include:x.example ~all") + "x.example. TXT \"v=spf1 a\"\nx.example. TXT \"v=spf1 mx\"", CodeSPFIncludeBroken, 1, "2 SPF records", ""},
 		{"too many", apex("v=spf1"+many.String()+" ~all") + hosts.String(), CodeSPFTooManyLookups, 11, "11 DNS look-ups", ""},
@@ -49,7 +51,8 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"void", apex("v=spf1 a:x1.example a:x2.example a:x3.example ~all"), CodeSPFVoidLookups, 3, "remove a:x1.example, a:x2.example, a:x3.example", ""},
 		{"some void", apex("v=spf1 a:x1.example ~all"), CodeMatch, 1, "", "finds nothing"},
 		{"include behind all", apex("v=spf1 -all include:x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", ""},
-		{"void redirect", apex("v=spf1 ~all redirect=x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", ""},
+		{"void redirect", apex("v=spf1 ~all redirect=x.example"), CodeSPFIncludeUnreachable, 0, "put include:x.example before that", ""},
+		{"void redirect in front", apex("v=spf1 redirect=x.example ~all"), CodeSPFIncludeUnreachable, 0, "remove it, or put include:x.example", ""},
 		{"everybody", apex("v=spf1 +all"), CodeMatch, 0, "", "whole Internet"},
 		{"neutral", apex("v=spf1 ip4:192.0.2.1 ?all"), CodeMatch, 0, "", "not listed"},
 		{"open end", apex("v=spf1 ip4:192.0.2.1"), CodeMatch, 0, "", "not listed"},
@@ -93,6 +96,12 @@ func TestPostureWithAnIncludeProposesARecord(t *testing.T) {
 		{"no room for all that it includes", strings.ReplaceAll(ours, "ip4:192.0.2.0/24", "include:x1.example include:x2.example") + "x1.example. TXT \"v=spf1 -all\"\nx2.example. TXT \"v=spf1 -all\"\n" + hosts.String() +
 			`example.org. TXT "v=spf1` + strings.Join(strings.SplitAfter(many.String(), "net")[:8], "") + ` -all"`, CodeSPFIncludeMissing, "v=spf1 include:_spf.mail.example" + strings.Join(strings.SplitAfter(many.String(), "net")[:8], "") + " -all", false},
 		{"redirect to it", ours + `example.org. TXT "v=spf1 redirect=_spf.mail.example"`, CodeMatch, "", false},
+		{"it has no record and is not included", `example.org. TXT "v=spf1 ip4:192.0.2.1 ~all"`, CodeSPFIncludeBroken, "", false},
+		{"neither has a record", `example.org. A 192.0.2.1`, CodeSPFMissing, "", false},
+		{"two records and none there", "example.org. TXT \"v=spf1 ip4:192.0.2.1 -all\"\nexample.org. TXT \"v=spf1 ip4:192.0.2.2 ~all\"", CodeSPFMultiple, "v=spf1 ip4:192.0.2.1 ip4:192.0.2.2 -all", true},
+		{"it cannot be read", `_spf.mail.example. TXT "v=spf1 ipv4:192.0.2.1"` + "\n" + `example.org. TXT "v=spf1 include:_spf.mail.example ~all"`, CodeSPFIncludeBroken, "", false},
+		{"it has two records", "_spf.mail.example. TXT \"v=spf1 a\"\n_spf.mail.example. TXT \"v=spf1 mx\"\n" + `example.org. TXT "v=spf1 -all"`, CodeSPFIncludeBroken, "", false},
+		{"it leads back", `_spf.mail.example. TXT "v=spf1 include:example.org"` + "\n" + `example.org. TXT "v=spf1 -all"`, CodeSPFIncludeBroken, "", false},
 		{"it has no record", `example.org. TXT "v=spf1 include:_spf.mail.example ~all"`, CodeSPFIncludeBroken, "", false},
 	} {
 		r := postureOf(t, tt.zone, ask).SPF
@@ -125,9 +134,10 @@ func TestPostureOfTheRest(t *testing.T) {
 		mxNote, dispositions string
 	}{
 		{"nothing", "", sign, CodeDMARCMissing, CodeNXDOMAIN, CodeMatch, "", "", "receives no mail", ""},
-		{"all", "example.org. MX 10 mx.example.org.\nmx.example.org. A 192.0.2.1\ns1._domainkey.example.org. TXT " + zoneStrings(key) + "\n" + `_dmarc.example.org. TXT "v=DMARC1; p=none"`, sign, CodeMatch, CodeMatch, CodeMatch, "only watches", "weak", "", "none"},
+		{"all", "example.org. MX 10 mx.example.org.\nmx.example.org. A 192.0.2.1\ns1._domainkey.example.org. TXT " + zoneStrings(key) + "\n" + `_dmarc.example.org. TXT "v=DMARC1; p=none"`, sign, CodeMatch, CodeMatch, CodeMatch, "p=none only watches", "t=y says", "", "none"},
 		{"revoked", `s1._domainkey.example.org. TXT "v=DKIM1; p="`, sign, CodeDMARCMissing, CodeDKIMKeyRevoked, CodeMatch, "", "", "", ""},
 		{"unreadable", `s1._domainkey.example.org. TXT "v=DKIM1; p=xyz"`, sign, CodeDMARCMissing, CodeDKIMKeyMismatch, CodeMatch, "", "", "", ""},
+		{"escaped semicolons", `s1._domainkey.example.org. TXT "v=DKIM1\\; p=xyz"`, sign, CodeDMARCMissing, CodeDKIMKeyMismatch, CodeMatch, "", "", "", ""},
 		{"CNAME to nothing", `s1._domainkey.example.org. CNAME gone.example.`, sign, CodeDMARCMissing, CodeNXDOMAIN, CodeMatch, "", "", "", ""},
 		{"dead exchange", `example.org. MX 10 gone.example.`, nil, CodeDMARCMissing, "", CodeNXDOMAIN, "", "", "", ""},
 		{"null MX", `example.org. MX 0 .`, nil, CodeDMARCMissing, "", CodeMatch, "", "", "null MX", ""},
@@ -135,6 +145,11 @@ func TestPostureOfTheRest(t *testing.T) {
 		{"address only", `example.org. A 192.0.2.1`, nil, CodeDMARCMissing, "", CodeMatch, "", "", "has no MX", ""},
 		{"two policies", "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"", nil, CodeDMARCMultiple, "", CodeMatch, "", "", "", ""},
 		{"broken policy", `_dmarc.example.org. TXT "v=DMARC1; p=all"`, nil, CodeDMARCSyntax, "", CodeMatch, "", "", "", ""},
+		{"version last", `_dmarc.example.org. TXT "p=reject; v=DMARC1"`, nil, CodeDMARCSyntax, "", CodeMatch, "", "", "", ""},
+		{"no version", `_dmarc.example.org. TXT "p=reject; rua=mailto:a@example.org"`, nil, CodeDMARCSyntax, "", CodeMatch, "", "", "", ""},
+		{"another text", `_dmarc.example.org. TXT "hello"`, nil, CodeDMARCMissing, "", CodeMatch, "", "", "", ""},
+		{"address for an exchange", `example.org. MX 10 192.0.2.7.`, nil, CodeDMARCMissing, "", CodeNXDOMAIN, "", "", "", ""},
+		{"inherited past what is none", "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n" + `_dmarc.news.example.org. TXT "v=DMARC1 p=reject"`, func(m *Message) { m.From = Name{"news.example.org"} }, CodeMatch, "", CodeMatch, `What is at _dmarc.news.example.org is no policy for receivers ("v=DMARC1 p=reject")`, "", "", "none"},
 		{"reports to strangers", `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@reports.example"`, nil, CodeMatch, "", CodeMatch, "example.org._report._dmarc.reports.example", "", "", "reject"},
 		{"reports to friends", `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@reports.example"` + "\n" + `*._report._dmarc.reports.example. TXT "v=DMARC1"`, nil, CodeMatch, "", CodeMatch, "", "", "", "reject"},
 		{"inherited", `_dmarc.example.org. TXT "v=DMARC1; p=reject; sp=quarantine; rua=mailto:a@example.org"`, func(m *Message) { m.From = Name{"news.example.org"} }, CodeMatch, "", CodeMatch, "inherited from _dmarc.example.org", "", "", "quarantine"},
@@ -150,6 +165,12 @@ func TestPostureOfTheRest(t *testing.T) {
 		if string(p.DMARC.Disposition) != tt.dispositions {
 			t.Errorf("%s: %s is asked for", tt.title, p.DMARC.Disposition)
 		}
+		if strings.HasPrefix(tt.title, "address for") && !strings.Contains(p.MX.Fix, "192.0.2.7 where a name belongs") {
+			t.Errorf("%s: %s", tt.title, p.MX.Fix)
+		}
+		if strings.HasPrefix(tt.title, "escaped") && !strings.Contains(dkim.Fix, `(v=DKIM1\ is not DKIM1)`) {
+			t.Errorf("%s: %s", tt.title, dkim.Fix)
+		}
 		for notes, want := range map[string]string{strings.Join(p.DMARC.Notes, " "): tt.dmarcNote, strings.Join(dkim.Notes, " ") + " ": tt.dkimNote, strings.Join(p.MX.Notes, " ") + "  ": tt.mxNote} {
 			if !strings.Contains(notes, want) {
 				t.Errorf("%s: notes %q, want %q", tt.title, notes, want)
@@ -164,9 +185,11 @@ func TestPostureOfTheRest(t *testing.T) {
 }
 
 func TestPostureOfNoDomainSaysSo(t *testing.T) {
-	r := postureOf(t, "", func(m *Message) { m.From = mustName(t, "gone.example.org") }).SPF
-	if r.Code != CodeSPFMissing || !strings.Contains(r.Fix, "gone.example.org does not exist in the DNS") {
-		t.Errorf("%s: %s", r.Code, r.Fix)
+	p := postureOf(t, "", func(m *Message) { m.From = mustName(t, "gone.example.org") })
+	for code, r := range map[Code]Report{CodeSPFMissing: p.SPF.Report, CodeDMARCMissing: p.DMARC.Report} {
+		if r.Code != code || !strings.Contains(r.Fix, "gone.example.org does not exist in the DNS") {
+			t.Errorf("%s: %s", r.Code, r.Fix)
+		}
 	}
 }
 
@@ -196,4 +219,37 @@ func TestMailGoesNowhereKnownWithoutAnAnswerAboutAddresses(t *testing.T) {
 			t.Errorf("%s %s: %s %q", mx.Outcome, mx.Code, mx.Fix, mx.Notes)
 		}
 	})
+}
+
+func TestProposalWithoutAnswerSaysWhatIsNotCertain(t *testing.T) {
+	inLab(t, `example.org. TXT "v=spf1 -all"`, 2, func(t *testing.T, l *lab) {
+		for _, s := range l.servers {
+			s.Fail("_spf.mail.example", "TXT", dnstest.Servfail)
+		}
+		r := newChecker(t, l, 2).Posture(t.Context(), Message{From: mustName(t, "example.org"), Include: mustName(t, "_spf.mail.example")}).SPF
+		if notes := strings.Join(r.Notes, " "); r.Code != CodeSPFIncludeMissing || r.Proposal == nil || !strings.Contains(notes, "not certain") {
+			t.Errorf("%s: %+v, %q", r.Code, r.Proposal, r.Notes)
+		}
+	})
+}
+
+// Servers give the records of a set in any order, many in another each time.
+func TestProposalDoesNotDependOnTheOrderOfAnswers(t *testing.T) {
+	a, b := `example.org. IN TXT "v=spf1 ip4:192.0.2.1 -all"`, `example.org. IN TXT "v=spf1 ~ip4:192.0.2.2 ip4:192.0.2.0/24 ~all"`
+	one, other := postureOf(t, a+"\n"+b, nil).SPF, postureOf(t, b+"\n"+a, nil).SPF
+	if one.Fix != other.Fix || !slices.Equal(one.Observed, other.Observed) || one.Proposal.Value != other.Proposal.Value {
+		t.Errorf("%s\n%s", one.Fix, other.Fix)
+	}
+	if notes := strings.Join(other.Notes, " "); strings.Contains(notes, "in front of") {
+		t.Errorf("nothing stands behind: %q", notes)
+	}
+	c := `example.org. IN TXT "v=spf1 ~ip4:192.0.2.2 -all"`
+	d := `example.org. IN TXT "v=spf1 ip4:192.0.2.0/24 -all"`
+	if notes := strings.Join(postureOf(t, c+"\n"+d, nil).SPF.Notes, " "); strings.Contains(notes, "in front of") {
+		t.Errorf("sorted behind: %q", notes)
+	}
+	e := `example.org. IN TXT "v=spf1 -ip4:192.0.2.2 -all"`
+	if notes := strings.Join(postureOf(t, d+"\n"+e, nil).SPF.Notes, " "); !strings.Contains(notes, `"-ip4:192.0.2.2" is in front of senders of another record`) {
+		t.Errorf("in front: %q", notes)
+	}
 }

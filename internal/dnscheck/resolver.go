@@ -108,12 +108,13 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 		return nil, errors.New("resolver: no servers: configure at least one as host:port")
 	}
 	for _, s := range c.Servers {
-		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-			s = net.JoinHostPort(addr.String(), "53")
-		}
+		s = withPort(s)
 		host, port, err := net.SplitHostPort(s)
 		if err != nil || host == "" || port == "" {
 			return nil, fmt.Errorf("resolver: server %s is not host:port", quote(s))
+		}
+		if n, err := net.LookupPort("udp", port); err != nil || n == 0 {
+			return nil, fmt.Errorf("resolver: server %s has no port from 1 to 65535", quote(s))
 		}
 		if slices.Contains(r.servers, s) {
 			return nil, fmt.Errorf("resolver: server %s is listed twice: one server must not count as two", quote(s))
@@ -124,8 +125,28 @@ func NewResolver(c ResolverConfig) (*Resolver, error) {
 	return r, nil
 }
 
+// withPort completes an address that has none. A zone of IPv6 can be any text, so brackets
+// decide: "fe80::1%eth0]:53" would be an address as well.
+func withPort(s string) string {
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && !strings.Contains(s, "]:") {
+		return net.JoinHostPort(addr.String(), "53")
+	}
+	return s
+}
+
 // Servers returns the servers that are asked, in configured order, each as host:port.
 func (r *Resolver) Servers() []string { return slices.Clone(r.servers) }
+
+// Mute tells that none of the servers has said anything so far: more likely they cannot be
+// reached than that all questions were about what is broken.
+func (r *Resolver) Mute() bool {
+	for _, spoke := range r.spoke {
+		if spoke.Load() != 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // deadAfter is how long a resolver must have been silent to count as switched off rather
 // than as having lost a packet.

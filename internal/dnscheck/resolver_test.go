@@ -248,16 +248,16 @@ func TestLookupEndsWithItsContext(t *testing.T) {
 }
 
 func TestNewResolverRefusesServersThatCannotCount(t *testing.T) {
-	for _, servers := range [][]string{nil, {""}, {"example.org"}, {":53"}, {"192.0.2.1:"}, {"192.0.2.1", "192.0.2.1:53"}, {"[2001:db8::1]:53", "2001:db8:0::1"}} {
+	for _, servers := range [][]string{nil, {""}, {"example.org"}, {":53"}, {"192.0.2.1:"}, {"192.0.2.1:0"}, {"192.0.2.1:65536"}, {"192.0.2.1", "192.0.2.1:53"}, {"[2001:db8::1]:53", "2001:db8:0::1"}} {
 		if _, err := NewResolver(ResolverConfig{Servers: servers}); err == nil {
 			t.Errorf("servers %q are accepted", servers)
 		}
 	}
-	r, err := NewResolver(ResolverConfig{Servers: []string{"192.0.2.1", "2001:db8::1", "ns.example.org:5353"}})
+	r, err := NewResolver(ResolverConfig{Servers: []string{"192.0.2.1", "2001:db8::1", "ns.example.org:5353", "[fe80::1%eth0]:53", "fe80::2%eth0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(r.Servers(), " "); got != "192.0.2.1:53 [2001:db8::1]:53 ns.example.org:5353" {
+	if got := strings.Join(r.Servers(), " "); got != "192.0.2.1:53 [2001:db8::1]:53 ns.example.org:5353 [fe80::1%eth0]:53 [fe80::2%eth0]:53" {
 		t.Errorf("servers %s", got)
 	}
 }

@@ -81,6 +81,15 @@ type DMARCVerdict struct {
 	Disposition Disposition `json:"disposition"`
 }
 
+// Passed names in words what DMARC rests on; empty if nothing.
+func (v DMARCVerdict) Passed() string {
+	names := make([]string, len(v.By))
+	for i, by := range v.By {
+		names[i] = strings.ToUpper(by)
+	}
+	return strings.Join(names, " and ")
+}
+
 // Consequence is what the loss of one record would change.
 type Consequence struct {
 	Name  Name   `json:"name"`
@@ -245,7 +254,7 @@ func signatureDKIM(ctx context.Context, ask lookups, s Signature) DKIMVerdict {
 	a := ask(ctx, question{key.s, dns.TypeTXT})
 	switch {
 	case !a.told() || a.result == SawLoop:
-		d.Result, d.Code, d.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s", key)
+		d.Result, d.Code, d.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s%s", key, a.from())
 		return d
 	case a.result != SawAnswer:
 		d.Code = CodeNXDOMAIN
@@ -280,7 +289,7 @@ func findPolicy(ctx context.Context, ask lookups, from Name) (DMARCPolicy, DMARC
 		}
 		a := ask(ctx, question{name.s, dns.TypeTXT})
 		if !a.told() || a.result == SawLoop {
-			v.Result, v.Code, v.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s", name)
+			v.Result, v.Code, v.Problem = resultTemperror, a.silenceCode(), fmt.Sprintf("there is no answer for %s%s", name, a.from())
 			return DMARCPolicy{}, v
 		}
 		policies := dmarcPolicies(a.values())
@@ -370,6 +379,8 @@ func difference(was, is Verdict) string {
 	switch {
 	case was.DMARC.Result != is.DMARC.Result && is.DMARC.Result == resultFail:
 		parts = append(parts, fmt.Sprintf("DMARC fails, with %s asked for", is.DMARC.Disposition))
+	case was.DMARC.Result != is.DMARC.Result && is.DMARC.Result == resultNone && was.DMARC.Policy == DispositionNone:
+		parts = append(parts, "no DMARC policy is left, and the one that is there only watches")
 	case was.DMARC.Result != is.DMARC.Result && is.DMARC.Result == resultNone:
 		parts = append(parts, "nothing protects "+was.From.s+" from forgers any more")
 	case was.DMARC.Result != is.DMARC.Result:
@@ -377,9 +388,9 @@ func difference(was, is Verdict) string {
 	case was.DMARC.Policy != is.DMARC.Policy:
 		parts = append(parts, fmt.Sprintf("the policy changes from %s to %s", was.DMARC.Policy, is.DMARC.Policy))
 	case len(parts) > 0 && is.DMARC.Result == resultPass:
-		parts = append(parts, "DMARC still passes, by "+strings.ToUpper(strings.Join(is.DMARC.By, " and ")))
+		parts = append(parts, "DMARC still passes, by "+is.DMARC.Passed())
 	case !slices.Equal(was.DMARC.By, is.DMARC.By):
-		parts = append(parts, "DMARC no longer rests on "+strings.ToUpper(strings.Join(was.DMARC.By, " and ")))
+		parts = append(parts, "DMARC no longer rests on "+was.DMARC.Passed())
 	}
 	if was.Bounces && !is.Bounces {
 		parts = append(parts, "bounces have nowhere to go, and some receivers refuse such mail")

@@ -114,6 +114,12 @@ func TestVerdictSaysWhatBreaksWithoutEachRecord(t *testing.T) {
 	if got := breaks(v); !slices.Equal(got, want) {
 		t.Errorf("with DKIM alone:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+
+	// A policy of none protects nobody, so its loss takes no protection away.
+	v = look(t, spf+ourSPF+strings.Replace(dmarc, "reject", "none", 1)+cname, m)
+	if got := breaks(v); got[0] != "_dmarc.example.org TXT breaks: No DMARC policy is left, and the one that is there only watches." || v.DMARC.Passed() != "SPF and DKIM" {
+		t.Errorf("with p=none, by %s: %q", v.DMARC.Passed(), got)
+	}
 }
 
 func breaks(v Verdict) []string {
