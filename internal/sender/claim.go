@@ -271,17 +271,13 @@ func (s *Service) claim(ctx context.Context, tx Tx, d Domain, findings []dnschec
 // name, the claimant not who holds it.
 func (s *Service) step(ctx context.Context, tx Tx, d Domain, c contest, now time.Time) error {
 	h := c.hold
-	until := ""
-	if h != nil {
-		until = h.Claim.until(s.settings.Claims).Format(time.RFC3339)
-	}
 	tell := func(t EventType, tenant, domain ID, data ...string) error {
 		return tx.InsertEvent(ctx, NewEvent(Principal{}, tenant, t, domain, now, append([]string{"domainName", d.Name.String()}, data...)...))
 	}
 	switch c.step {
 	case ClaimBegin:
 		h.Claim = Claim{Tenant: d.Tenant, Domain: d.ID, At: now}
-		until = now.Add(s.settings.Claims.Cooldown).Format(time.RFC3339)
+		until := now.Add(s.settings.Claims.Cooldown).Format(time.RFC3339)
 		if err := s.swap(ctx, tx, h); err != nil {
 			return err
 		}
@@ -297,7 +293,7 @@ func (s *Service) step(ctx context.Context, tx Tx, d Domain, c contest, now time
 		return s.swap(ctx, tx, h)
 	case ClaimWarn:
 		h.Claim.WarnedAt = now
-		until = h.Claim.until(s.settings.Claims).Format(time.RFC3339)
+		until := h.Claim.until(s.settings.Claims).Format(time.RFC3339)
 		if err := s.swap(ctx, tx, h); err != nil {
 			return err
 		}
