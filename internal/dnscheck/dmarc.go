@@ -249,10 +249,11 @@ func dmarcCode(policies []string) Code {
 func meantForDMARC(values []string) (Code, string, bool) {
 	for _, v := range values {
 		l := lower(strings.TrimSpace(v))
-		if plain := unquoted(l); strings.HasPrefix(plain, "v=dmarc") {
-			if !strings.HasPrefix(l, "v") {
-				return CodeValueQuoted, v, true
-			}
+		plain := unquoted(l)
+		switch begins := strings.HasPrefix(plain, "v=dmarc"); {
+		case begins && !strings.HasPrefix(l, "v"):
+			return CodeValueQuoted, v, true
+		case begins, strings.Contains(plain, "v=dmarc1"), strings.HasPrefix(plain, "dmarc1"):
 			return CodeDMARCSyntax, v, true
 		}
 	}
@@ -268,6 +269,7 @@ func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 	policies := dmarcPolicies(values)
 	op := opinion{told: true, code: dmarcCode(policies), found: policies}
 	if op.code == CodeDMARCMissing {
+		op.found = values
 		if code, v, ok := meantForDMARC(values); ok {
 			op.code, op.found = code, []string{v}
 		}
