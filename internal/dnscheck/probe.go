@@ -341,7 +341,10 @@ func (r *run) sameKey(ctx context.Context, a answer, target string) bool {
 
 // sibling is a name beside a record that nobody can have made: what answers there is a
 // wildcard (RFC 4592).
-func (r *run) sibling(rec Record) Name {
+func (r *run) sibling(rec Record) Name { return rec.Name.Parent().Child(r.randomLabel()) }
+
+// randomLabel is the same for all of a check.
+func (r *run) randomLabel() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.random == "" {
@@ -351,7 +354,7 @@ func (r *run) sibling(rec Record) Name {
 		}
 		r.random = string(label)
 	}
-	return rec.Name.Parent().Child("_" + r.random)
+	return "_" + r.random
 }
 
 // wildcard suspects that what was found at the name is there at every name. Of a CNAME, a
