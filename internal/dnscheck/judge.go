@@ -384,7 +384,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		if v.outcome == "" {
 			v.outcome = Mismatch
 		}
-		if v.why.code == CodeNXDOMAIN && r.undelegated(ctx, s.zone, rec.Name.s) {
+		if cachedCode(v.why) == CodeNegativeCached && r.undelegated(ctx, s.zone, rec.Name.s) {
 			v.why.code, v.code = CodeNotDelegated, CodeNotDelegated
 			v.why.hint = "is unknown to the servers of " + s.zone.apex
 		}

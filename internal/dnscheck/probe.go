@@ -212,7 +212,7 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 	if op, ok := r.wildcard(rec, q, v.why); ok {
 		list = append(list, op)
 	}
-	if v.why.code == CodeNXDOMAIN {
+	if cachedCode(v.why) == CodeNegativeCached {
 		list = append(list, r.orphan(v)...)
 	}
 	if r.authoritative && v.soa != nil {
