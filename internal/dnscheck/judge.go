@@ -76,6 +76,11 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 	}
 	switch {
 	case matches > 0 && against > 0:
+		for _, op := range opinions {
+			if op.told && !op.match && comesBefore(cachedCode(op), cachedCode(v.why)) {
+				v.why = op
+			}
+		}
 		v.code = cachedCode(v.why)
 	case len(silence) > 0:
 		v.code = worstSilence(silence)
@@ -522,7 +527,7 @@ func (r *run) confirm(rec Record, v verdict, need, paths int, resolved []answer,
 			proof = proof || a.proven
 		default:
 			behind++
-			if behind == 1 || op.code.Outcome() != Missing && old.code.Outcome() == Missing {
+			if behind == 1 || comesBefore(cachedCode(op), cachedCode(old)) {
 				old = op
 			}
 			v.retry = max(v.retry, a.ttl)
