@@ -279,6 +279,45 @@ func TestRandomFaultsNeverMakeAFalseMatchOrAFalseAbsence(t *testing.T) {
 	}
 }
 
+// Resolvers stand for name servers that cannot be reached only as far as they reach the zone
+// themselves: what they remember of one that is gone proves nothing.
+func TestMemoriesOfResolversAreNoMatch(t *testing.T) {
+	own, key := ownership(t, "example.org"), dkim(t, "example.org")
+	spf := Record{Purpose: SPF, Name: mustName(t, "example.org"), Type: TXT, Value: ourSPF}
+	for name, fault := range map[string]dnstest.Fault{
+		"silent": dnstest.Drop, "refusing": dnstest.Refused, "failing": dnstest.Servfail, "lame": dnstest.Referral,
+	} {
+		for _, gone := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newGlobe(t, 2, "", "")
+				for _, s := range w.servers {
+					if gone {
+						s.Fail("", "", fault)
+						continue
+					}
+					for _, rec := range []Record{own, key, spf} { // to us alone
+						s.Fail(rec.Name.String(), string(rec.Type), fault)
+					}
+				}
+				for _, r := range w.resolvers {
+					for _, rec := range []Record{own, key, spf} {
+						r.Add(rec.Name.String() + ". 300 IN " + string(rec.Type) + " " + rdata(rec))
+					}
+				}
+				want := Match
+				if gone {
+					want = Unknown
+				}
+				for _, f := range w.checker(t, nil).Check(t.Context(), mustName(t, "example.org"), []Record{own, key, spf}) {
+					if f.Outcome != want {
+						t.Errorf("%s, gone %v: %s is %s %s", name, gone, f.Purpose, f.Outcome, f.Code)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestPrivateAddressesAreNeverAsked(t *testing.T) {
 	for _, addr := range []string{
 		"10.0.0.1", "172.16.9.9", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.251", "0.0.0.0", "255.255.255.255", "198.18.0.1",

@@ -189,7 +189,7 @@ func TestOneResolverAloneShowsNoSPF(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newGlobe(t, 3, "", "")
 				for _, s := range w.servers {
-					s.Fail("", "", dnstest.Drop)
+					s.Fail("example.org", "TXT", dnstest.Drop) // the resolvers get further
 				}
 				for i, r := range w.resolvers {
 					r.Add("example.org. NS ns1.example.net.", "example.org. NS ns2.example.net.", `example.org. TXT "v=spf1 ip4:192.0.2.9 -all"`)

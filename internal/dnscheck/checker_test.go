@@ -158,6 +158,23 @@ func TestRecordsOfASubdomainAreLookedForInTheZoneAbove(t *testing.T) {
 	}
 }
 
+// Whoever has two CNAMEs at a name sends half of the world elsewhere.
+func TestOneOfTwoCNAMEsIsNoMatch(t *testing.T) {
+	rec := dkim(t, "example.org")
+	ours := rec.Name.String() + ". IN CNAME " + rdata(rec) + "\n"
+	for _, other := range []string{"tok2.dkim.mail.example.", "www.example.org.", absolute(rec.Value) + "example.org."} {
+		theirs := rec.Name.String() + ". IN CNAME " + other + "\n"
+		for _, zone := range []string{ours + theirs, theirs + ours} {
+			if f := checkOne(t, "example.org", zone, rec); f.Outcome != Mismatch || f.Code != CodeCNAMEWithOtherData || !strings.Contains(f.Fix, other) {
+				t.Errorf("%s: %s %s, %s", other, f.Outcome, f.Code, f.Fix)
+			}
+		}
+	}
+	if f := checkOne(t, "example.org", ours+strings.ToUpper(ours), rec); f.Code != CodeMatch {
+		t.Errorf("the same twice: %s", f.Code)
+	}
+}
+
 // The heart of the package: what one server says or does not say never decides alone.
 func TestNoSingleServerDecides(t *testing.T) {
 	own, key := ownership(t, "example.org"), dkim(t, "example.org")

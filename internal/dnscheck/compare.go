@@ -38,6 +38,13 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 	switch {
 	case rec.Type == CNAME:
 		code = compareTarget(rec, ours, domain, found)
+		if others := slices.DeleteFunc(slices.Clone(found), func(v string) bool { return bare(v) == bare(rec.Value) }); code == CodeMatch && len(others) > 0 {
+			// Two CNAMEs at a name, which some hosts allow: nobody knows which a receiver follows.
+			code, found = CodeCNAMEWithOtherData, nil
+			for _, v := range others {
+				found = append(found, "CNAME "+v)
+			}
+		}
 	case rec.Type == MX:
 		code = compareMX(rec, ours, domain, a.records)
 	case rec.Purpose == DKIM:
@@ -226,7 +233,7 @@ func targetCode(rec Record, domain Name, found string) Code {
 	if zone, ok := strings.CutPrefix(found, want+"."); ok && sameTree(zone, domain.s) {
 		return CodeTargetDoubled
 	}
-	plain := bare(unquoted(found))
+	plain := bare(unquoted(unescape(found)))
 	switch {
 	case plain == want:
 		return CodeValueQuoted

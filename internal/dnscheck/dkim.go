@@ -37,7 +37,8 @@ type DKIMKey struct {
 	// Notes say what is weak or without effect.
 	Notes []string `json:"notes,omitempty"`
 
-	public crypto.PublicKey // nil for a revoked key
+	public   crypto.PublicKey // nil for a revoked key
+	unpadded bool             // without the = at the end of p
 }
 
 // ParseDKIMKey reads a key record. An error means that verifiers do without the key.
@@ -96,6 +97,9 @@ func ParseDKIMKey(record string) (DKIMKey, error) {
 		if der, err = base64.RawStdEncoding.DecodeString(data); err != nil {
 			return k, fmt.Errorf("%w base64, or was cut off", errNoKey)
 		}
+		// The grammar of RFC 6376 leaves it out, that of RFC 4648 and many decoders do not.
+		k.unpadded = true
+		note("p= lacks the = at its end, without which some verifiers cannot read it")
 	}
 	switch k.Type {
 	case "rsa":
@@ -163,7 +167,7 @@ func servesAs(want, found string) bool {
 		return errors.Is(other, errNoKey) == errors.Is(err, errNoKey) && a["p"] == b["p"] && a["k"] == b["k"]
 	}
 	f, err := ParseDKIMKey(found)
-	return err == nil && w.Same(f)
+	return err == nil && w.Same(f) && (w.unpadded || !f.unpadded)
 }
 
 // keyProblem says why verifiers cannot use the key that was found; empty where they can, or

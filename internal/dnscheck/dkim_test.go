@@ -130,6 +130,22 @@ func TestAPublishedKeyMustServeVerifiers(t *testing.T) {
 			t.Errorf("%s: %s %s", value, f.Code, f.Fix)
 		}
 	}
+	// Without its padding a key is one for some verifiers only.
+	ed := "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(edKey())
+	for _, tt := range []struct {
+		want, published string
+		code            Code
+	}{
+		{ed, ed, CodeMatch},
+		{ed, strings.TrimSuffix(ed, "="), CodeValueTruncated},
+		{strings.TrimSuffix(ed, "="), ed, CodeMatch},
+		{strings.TrimSuffix(ed, "="), strings.TrimSuffix(ed, "="), CodeMatch},
+	} {
+		rec.Value = tt.want
+		if f := checkOne(t, "example.org", "s1._domainkey.example.org. TXT "+zoneStrings(tt.published), rec); f.Code != tt.code {
+			t.Errorf("%s for %s: %s, want %s", tt.published, tt.want, f.Code, tt.code)
+		}
+	}
 	rec.Value = "v=DKIM1; p=" + spki(t, publicRSA(768))
 	if f := checkOne(t, "example.org", "s1._domainkey.example.org. TXT "+zoneStrings(rec.Value), rec); f.Code != CodeDKIMKeyMismatch || !strings.Contains(f.Fix, "it has 768 bits") {
 		t.Errorf("a key that verifiers refuse: %s %s", f.Code, f.Fix)

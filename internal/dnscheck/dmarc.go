@@ -252,13 +252,12 @@ func dmarcCode(policies []string) Code {
 func meantForDMARC(values []string) (Code, string, bool) {
 	for _, v := range values {
 		l := lower(strings.TrimSpace(v))
-		switch plain := unquoted(l); {
-		case strings.HasPrefix(plain, "v=dmarc"), strings.HasPrefix(strings.TrimLeft(plain, "v=:"), "dmarc1"):
-			if l[0] != 'v' && l[0] != 'd' {
-				return CodeValueQuoted, v, true
-			}
-			return CodeDMARCSyntax, v, true
-		case strings.HasPrefix(plain, "p=") || strings.Contains(plain, "v=dmarc1"): // the version is not in front
+		plain := unquoted(l)
+		switch begins := strings.HasPrefix(plain, "v=dmarc"); {
+		case begins && !strings.HasPrefix(l, "v"):
+			return CodeValueQuoted, v, true
+		case begins, strings.HasPrefix(strings.TrimLeft(plain, "v=:"), "dmarc1"),
+			strings.HasPrefix(plain, "p="), strings.Contains(plain, "v=dmarc1"): // the version is not in front
 			return CodeDMARCSyntax, v, true
 		}
 	}

@@ -98,6 +98,8 @@ func TestDMARCThatIsNoneForReceiversIsShown(t *testing.T) {
 		`v=DMARC1; p=none;`:     CodeMatch,
 		`V=DMARC1; p=none`:      CodeDMARCSyntax,
 		`v=DMARC1; p=none; x=y`: CodeMatch,
+		`p=none; v=DMARC1`:      CodeDMARCSyntax,
+		`DMARC1; p=none`:        CodeDMARCSyntax,
 		`hello`:                 CodeDMARCMissing,
 	} {
 		if f := checkOne(t, "example.org", `_dmarc.example.org. IN TXT "`+value+`"`, rec); f.Code != code {

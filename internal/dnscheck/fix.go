@@ -157,7 +157,11 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 		}
 		return fmt.Sprintf("neither %s nor its organizational domain has a DMARC policy: publish %s%s", domain, demand(rec, zone), held)
 	case CodeDMARCSyntax:
-		return fmt.Sprintf("the DMARC policy at %s cannot be read: correct %s, for instance to %s", name, found(op), quoteOurs(rec.Expected()))
+		problem := ""
+		if _, err := ParseDMARC(first(op.found)); err != nil {
+			problem = ", because " + cutLong(err.Error())
+		}
+		return fmt.Sprintf("the DMARC policy at %s cannot be read%s: correct %s, for instance to %s", name, problem, found(op), quoteOurs(rec.Expected()))
 	case CodeDMARCMultiple:
 		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one of them and delete the others (%s)", name, len(op.found), found(op))
 	case CodeNotDelegated:

@@ -76,6 +76,11 @@ func judge(rec Record, quorum int, answers []answer, opinions []opinion) verdict
 	}
 	switch {
 	case matches > 0 && against > 0:
+		for _, op := range opinions {
+			if op.told && !op.match && comesBefore(cachedCode(op), cachedCode(v.why)) {
+				v.why = op
+			}
+		}
 		v.code = cachedCode(v.why)
 	case len(silence) > 0:
 		v.code = worstSilence(silence)
@@ -318,6 +323,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	told := make(map[string]bool)
 	silence := make(map[string]Code)
 	lame, skipped := 0, 0
+	unreached := "" // a zone whose servers do not tell
 	votes := make(map[Code]int)
 	for i, op := range opinions {
 		a := rows[i]
@@ -331,9 +337,11 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		case !op.told && (a.result == SawLame || a.result == SawREFUSED):
 			// A server that does not hold the zone is no witness, for or against.
 			lame++
+			unreached = a.zone
 			v.silent = append(v.silent, nameOf(a)+" ("+a.result+")")
 		case !op.told:
 			silence[a.host] = op.code
+			unreached = a.zone
 			v.silent = append(v.silent, silentOne(a, op))
 		case op.match:
 			told[a.host] = true
@@ -381,7 +389,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		if v.outcome == "" {
 			v.outcome = Mismatch
 		}
-		if v.why.code == CodeNXDOMAIN && r.undelegated(ctx, s.zone, rec.Name.s) {
+		if cachedCode(v.why) == CodeNegativeCached && r.undelegated(ctx, s.zone, rec.Name.s) {
 			v.why.code, v.code = CodeNotDelegated, CodeNotDelegated
 			v.why.hint = "is unknown to the servers of " + s.zone.apex
 		}
@@ -396,6 +404,16 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	v2 := judge(rec, r.quorum, resolved, resolvedOpinions)
 	v2.zone, v2.refused = v.zone, v.refused
 	v2.silent = slices.Concat(v.silent, v2.silent)
+	if v2.outcome == Match && (unreached != "" || len(s.zone.refused) == 0) {
+		now, opinionsNow := r.live(ctx, cmp.Or(unreached, s.zone.apex), resolved, resolvedOpinions)
+		if judge(rec, r.quorum, now, opinionsNow).outcome != Match {
+			// What caches remember of a zone that is gone, or a view of their own.
+			v2.outcome, v2.code, v2.why = Unknown, worstSilence(silent), opinion{}
+			if len(silent) == 0 && lame == 0 {
+				v2.code, v2.silent = cmp.Or(s.zone.lost, CodeTimeout), append(v2.silent, "any name server of its zone")
+			}
+		}
+	}
 	if v2.outcome == Match && !rec.Purpose.grants() && !r.enoughSay(resolved, resolvedOpinions) {
 		// Nobody else could be heard, and one resolver is one lie.
 		v2.outcome, v2.code = Unknown, cmp.Or(worstSilence(silent), CodeTimeout)
@@ -435,6 +453,28 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		}
 	}
 	return v2
+}
+
+// live selects the resolvers that can still find something in a zone: a name that is in no
+// cache, whatever the answer. What the others say of it they only remember.
+func (r *run) live(ctx context.Context, zone string, answers []answer, opinions []opinion) ([]answer, []opinion) {
+	fresh := question{Name{zone}.Child(r.randomLabel()).s, dns.TypeTXT}
+	found := once(r, flightKey{fresh, "live"}, func() []answer {
+		return gather(ctx, len(answers), nil, func(ctx context.Context, i int) answer {
+			if !r.mayAskAny() {
+				return answer{result: SawLimit}
+			}
+			return r.resolver.ask(ctx, answers[i].server, fresh)
+		})
+	})
+	var now []answer
+	var opinionsNow []opinion
+	for i, a := range found {
+		if a.told() {
+			now, opinionsNow = append(now, answers[i]), append(opinionsNow, opinions[i])
+		}
+	}
+	return now, opinionsNow
 }
 
 // enoughSay tells whether as many resolvers have a record as must agree on who serves a zone.
@@ -487,7 +527,7 @@ func (r *run) confirm(rec Record, v verdict, need, paths int, resolved []answer,
 			proof = proof || a.proven
 		default:
 			behind++
-			if behind == 1 || op.code.Outcome() != Missing && old.code.Outcome() == Missing {
+			if behind == 1 || comesBefore(cachedCode(op), cachedCode(old)) {
 				old = op
 			}
 			v.retry = max(v.retry, a.ttl)

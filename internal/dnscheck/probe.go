@@ -212,7 +212,7 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 	if op, ok := r.wildcard(rec, q, v.why); ok {
 		list = append(list, op)
 	}
-	if v.why.code == CodeNXDOMAIN {
+	if cachedCode(v.why) == CodeNegativeCached {
 		list = append(list, r.orphan(v)...)
 	}
 	if r.authoritative && v.soa != nil {
@@ -224,7 +224,7 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 // levels suspects a name that was written for one zone and typed into another.
 func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name)) {
 	taken := func(n Name) bool { // the same value is wanted, or may be, at that name
-		return slices.ContainsFunc(r.list, func(o Record) bool { return o.Name == n && o.Type == rec.Type }) || n == r.domain && rec.Type == MX
+		return r.wants(n, rec.Type) || n == r.domain && rec.Type == MX
 	}
 	try := func(label string, zone Name) {
 		if name := zone.Child(label); label != "@" && !taken(name) {
@@ -245,6 +245,9 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 			}
 		}
 	}
+	if org := r.organization(); rec.Type == MX && r.domain == org && !r.wants(org, MX) {
+		elsewhere(org, CodeWrongZoneLevel, org) // a MAIL FROM domain is always below another
+	}
 	// Below a name that the domain has for other reasons.
 	children := []Name{r.domain.Child("www"), r.domain.Child("mail")}
 	for _, o := range r.list {
@@ -259,10 +262,18 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 	}
 }
 
+// wants tells whether a record of a type is asked for at a name.
+func (r *run) wants(n Name, t Type) bool {
+	return slices.ContainsFunc(r.list, func(o Record) bool { return o.Name == n && o.Type == t })
+}
+
 // replacements suspects data of another type at the right name.
 func (r *run) replacements(rec Record, q question, known Code) []suspicion {
 	hint := func(qtype uint16, read func(ctx context.Context, a answer, op opinion) (opinion, bool)) suspicion {
 		return suspicion{q: question{q.name, qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
+			if a.result == SawLoop && rec.Type == CNAME {
+				return opinion{told: true, code: CodeCNAMELoop, found: targets(a.chain)}, true
+			}
 			if a.result != SawAnswer || len(a.chain) > 0 {
 				return opinion{}, false
 			}
@@ -341,7 +352,10 @@ func (r *run) sameKey(ctx context.Context, a answer, target string) bool {
 
 // sibling is a name beside a record that nobody can have made: what answers there is a
 // wildcard (RFC 4592).
-func (r *run) sibling(rec Record) Name {
+func (r *run) sibling(rec Record) Name { return rec.Name.Parent().Child(r.randomLabel()) }
+
+// randomLabel is the same for all of a check.
+func (r *run) randomLabel() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.random == "" {
@@ -351,7 +365,7 @@ func (r *run) sibling(rec Record) Name {
 		}
 		r.random = string(label)
 	}
-	return rec.Name.Parent().Child("_" + r.random)
+	return "_" + r.random
 }
 
 // wildcard suspects that what was found at the name is there at every name. Of a CNAME, a
