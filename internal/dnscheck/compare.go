@@ -202,6 +202,19 @@ func unquoted(s string) string {
 	}, s)
 }
 
+// tidy drops the same from a text in which blanks part words.
+func tidy(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case added(r):
+			return -1
+		}
+		return r
+	}, s))
+}
+
 func added(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune("\"'`\\“”„‘’«»", r)
 }

@@ -89,11 +89,11 @@ func (r *run) spfOf(ctx context.Context, rec Record, values, records []string, t
 		for _, v := range values {
 			if l := lower(v); strings.HasPrefix(unquoted(l), spfVersion) {
 				if rest, ok := strings.CutPrefix(l, spfVersion); !ok || strings.IndexFunc(rest, added) == 0 {
-					return opinion{told: true, code: CodeValueQuoted, found: []string{v}}
+					return opinion{told: true, code: CodeValueQuoted, found: []string{v}, hint: mendSPF(v, target)}
 				}
 			}
 		}
-		return opinion{told: true, code: CodeSPFMissing, found: values}
+		return opinion{told: true, code: CodeSPFMissing, found: values, hint: mendSPF(meantForSPF(values), target)}
 	case 1:
 		return judgeSPF(ctx, r.first, rec, records[0], target)
 	default:
@@ -141,6 +141,9 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 			op.code, op.hint = CodeSPFIncludeBroken, p.last
 		case CodeSPFSyntax:
 			op.hint = ev.Problem
+			if own, ok := strings.CutPrefix(ev.Problem, rec.Name.s+" has a record that cannot be read: "); ok {
+				op.hint = "of " + own
+			}
 		}
 	case p.asked && named:
 		op.code = CodeValueMismatch // a qualifier that is none of a pass
