@@ -132,7 +132,7 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 		}
 	case ev.Result == SPFTemperror:
 		op.told, op.code, op.hint = false, ev.Code, p.last
-	case ev.Result == SPFPermerror && !named && ev.Code != CodeSPFSyntax:
+	case ev.Result == SPFPermerror && !named && ev.Code != CodeSPFSyntax && !leadsTo(ctx, ask, rec, record, target):
 		op.code = CodeSPFIncludeMissing // put in front, ours comes before the limit
 	case ev.Result == SPFPermerror:
 		op.code = ev.Code
@@ -153,6 +153,13 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 		op.code = CodeSPFIncludeMissing
 	}
 	return op
+}
+
+// leadsTo tells whether a record would come to our target if look-ups were not limited.
+func leadsTo(ctx context.Context, ask lookups, rec Record, record, target string) bool {
+	p := &spfProbe{lookups: ask, apex: rec.Name.s, record: record, target: target, addr: probeAddress()}
+	surveySPF(ctx, p, rec.Name.s)
+	return p.asked
 }
 
 // probeAddress is random in the discard-only block (RFC 6666): no record lists it by
