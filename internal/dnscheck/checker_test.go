@@ -158,6 +158,19 @@ func TestRecordsOfASubdomainAreLookedForInTheZoneAbove(t *testing.T) {
 	}
 }
 
+// What a wildcard answers at other names was not published there.
+func TestAWildcardIsNowhereElse(t *testing.T) {
+	own, key := ownership(t, "example.org"), dkim(t, "example.org")
+	for _, rec := range []Record{own, key} {
+		for _, wild := range []string{"*.example.org.", "*.org.example.org.", "*.www.example.org."} {
+			zone := wild + " IN " + string(rec.Type) + " " + rdata(rec) + "\n" + rec.Name.String() + ". IN A 192.0.2.99\nx.www.example.org. IN A 192.0.2.99"
+			if f := checkOne(t, "example.org", zone, rec); f.Outcome == Match || f.Code == CodeDoubledZone || f.Code == CodeWrongZoneLevel {
+				t.Errorf("%s of %s: %s %s, %s", wild, rec.Type, f.Outcome, f.Code, f.Fix)
+			}
+		}
+	}
+}
+
 // Whoever has two CNAMEs at a name sends half of the world elsewhere.
 func TestOneOfTwoCNAMEsIsNoMatch(t *testing.T) {
 	rec := dkim(t, "example.org")

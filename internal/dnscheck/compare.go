@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 )
@@ -199,11 +200,32 @@ func unquoted(s string) string {
 			return -1
 		}
 		return r
-	}, s)
+	}, fromLatin1(s))
+}
+
+// fromLatin1 reads the blank and the hyphen of Latin-1 that are one octet, and no UTF-8.
+func fromLatin1(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.NewReplacer("\xa0", " ", "\xad", "").Replace(s)
+}
+
+// tidy drops the same from a text in which blanks part words.
+func tidy(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case added(r):
+			return -1
+		}
+		return r
+	}, fromLatin1(s)))
 }
 
 func added(r rune) bool {
-	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune("\"'`\\“”„‘’«»", r)
+	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || strings.ContainsRune("\"'`\\“”„‘’«»", r)
 }
 
 // compareTarget compares names as names: case and trailing dot do not count.

@@ -276,6 +276,9 @@ func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 		op.found = values
 		if code, v, ok := meantForDMARC(values); ok {
 			op.code, op.found = code, []string{v}
+			if _, err := ParseDMARC(tidy(v)); err == nil {
+				op.hint = tidy(v)
+			}
 		}
 		org := r.domain.Registrable().Child("_dmarc")
 		if !org.IsZero() && org != rec.Name {

@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -64,7 +65,14 @@ func explain(rec Record, domain Name, v verdict, retryAt time.Time) string {
 	case v.code == CodeSplitHorizon:
 		return upper(reason(rec, domain, v.why, until)) + "."
 	case v.code == CodeNSLame && !v.why.told:
-		return fmt.Sprintf("Have the delegation of the zone repaired: none of its name servers answers for %s (%s).", rec.Name, silent)
+		zone := "the zone"
+		switch {
+		case v.dead != "" && within(rec.Name.s, v.dead):
+			zone = v.dead
+		case v.dead != "":
+			zone = v.dead + ", where the record leads,"
+		}
+		return fmt.Sprintf("Have the delegation of %s repaired: none of its name servers answers for %s (%s).", zone, rec.Name, silent)
 	case v.why.told && v.why.match:
 		return fmt.Sprintf("Wait: the %s record at %s is visible, but too few %s confirm it while there is no answer from %s.", rec.Type, rec.Name, witnesses(v), silent)
 	case v.why.told && silent == "":
@@ -133,7 +141,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeMXNull:
 		return fmt.Sprintf("%s has a null MX (\"0 .\"), which refuses all mail: replace it by %q", name, rec.Expected())
 	case CodeSPFMissing:
-		if meant := meantForSPF(op.found); meant != "" {
+		if meant := meantForSPF(op.found); meant != "" && op.hint != "" {
+			return fmt.Sprintf("%s has no SPF record, because receivers take none for one that does not begin with \"v=spf1\" and a blank: replace %s by %s", name, quote(meant), quoteOurs(op.hint))
+		} else if meant != "" {
 			return fmt.Sprintf("%s has no SPF record, because receivers take none for one that does not begin with \"v=spf1\" and a blank: replace %s, publish %s", name, quote(meant), demand(rec, zone))
 		}
 		return fmt.Sprintf("%s has no SPF record: publish %s%s", name, demand(rec, zone), held)
@@ -165,6 +175,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeDMARCMultiple:
 		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one of them and delete the others (%s)", name, len(op.found), found(op))
 	case CodeNotDelegated:
+		if org := zoneOf(domain); zone.IsBelow(org) {
+			return fmt.Sprintf("%s %s: remove its NS records from the zone above and publish %s, or have them name servers that hold a zone of that name", zone, cutOr(op.hint, "does not exist"), demand(rec, org))
+		}
 		return fmt.Sprintf("the domain of %s %s: register it, or have the delegation at its registrar set to the name servers that hold its zone, then publish %s", name, cutOr(op.hint, "does not exist"), demand(rec, zone))
 	case CodeWildcard:
 		if len(op.found) > 0 && strings.HasPrefix(op.found[0], "DNAME ") {
@@ -192,13 +205,17 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 		if rec.Type == CNAME {
 			return fmt.Sprintf("%s has %s beside its CNAME, and receivers see one or the other: remove everything but the CNAME to %q", name, found(op), rec.Expected())
 		}
-		return fmt.Sprintf("%s has %s, beside which no %s record can exist: remove the CNAME, or choose another name, then publish %s", name, found(op), rec.Type, demand(rec, zone))
+		other := ", or choose another name" // where it is ours to choose
+		if rec.Name == domain {
+			other = ""
+		}
+		return fmt.Sprintf("%s has %s, beside which no %s record can exist: remove the CNAME%s, then publish %s", name, found(op), rec.Type, other, demand(rec, zone))
 	case CodeCNAMELoop:
 		return fmt.Sprintf("the CNAME at %s leads in a circle or through more than %d names (%s): replace it, publish %s", name, maxChain, found(op), demand(rec, zone))
 	case CodeTargetDoubled:
 		return fmt.Sprintf("the %s at %s points to %s, with your own zone appended: write the target with a full stop at its end, %q", rec.Type, name, found(op), absolute(rec.Value))
 	case CodeValueQuoted:
-		return fmt.Sprintf("the value at %s has quotes, backslashes, blanks or invisible characters in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the value at %s has quotes, backslashes, blanks or invisible characters in it: change %s to exactly %s, without quotes around it", name, quote(first(op.found)), quoteOurs(cmp.Or(op.hint, rec.Expected())))
 	case CodeValueCaseChanged:
 		return fmt.Sprintf("the value at %s was changed between upper and lower case: change %s to exactly %s", name, quote(first(op.found)), quoteOurs(rec.Expected()))
 	case CodeValueTruncated:

@@ -23,6 +23,7 @@ type verdict struct {
 	zone    *zone         // in authoritative mode
 	soa     *dns.SOA      // of a negative authoritative answer
 	refused []string      // name servers that were not asked because of their addresses
+	dead    string        // the zone whose servers all refuse, where known
 }
 
 // judge weighs the resolvers' opinions. A grant needs a quorum of matches, everything else
@@ -396,7 +397,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		return v
 	case len(rows) == 0 && s.zone.nowhere && !slices.ContainsFunc(resolved, answer.told):
 		v.outcome, v.code = Missing, CodeNotDelegated
-		v.why = opinion{told: true, code: v.code, hint: "is delegated to " + strings.Join(s.zone.named, ", ") + ", which do not exist"}
+		v.why = opinion{told: true, code: v.code, hint: "is delegated to " + strings.Join(s.zone.named, ", ") + ", which " + plural(len(s.zone.named), "does", "do") + " not exist"}
 		return v
 	}
 
@@ -451,6 +452,9 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		case s.zone.lost != "":
 			v2.code = s.zone.lost
 		}
+	}
+	if v2.code == CodeNSLame && lame > 0 {
+		v2.dead, v2.silent = unreached, v.silent // not what resolvers make of it
 	}
 	return v2
 }
@@ -570,7 +574,11 @@ func (r *run) inconsistent(ctx context.Context, rows []answer, opinions []opinio
 	op := opinion{told: true, code: CodeNSInconsistent}
 	var without []string
 	for _, i := range against {
-		without = append(without, nameOf(rows[i]))
+		holds := ""
+		if v := opinions[i].found; len(v) > 0 {
+			holds = " (with " + found(opinions[i]) + ")"
+		}
+		without = append(without, nameOf(rows[i])+holds)
 		op.found = append(op.found, opinions[i].found...)
 	}
 	serial := func(a answer) (uint32, bool) {

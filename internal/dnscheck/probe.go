@@ -186,8 +186,12 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 			return
 		}
 		asked[name.s] = true
-		list = append(list, suspicion{q: question{name.s, q.qtype}, read: func(_ context.Context, a answer) (opinion, bool) {
+		list = append(list, suspicion{q: question{name.s, q.qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
 			if a.result != SawAnswer || !r.looksRight(rec, q, a) {
+				return opinion{}, false
+			}
+			// A wildcard is at every name, and meant for none.
+			if beside := name.Parent().Child(r.randomLabel()); !beside.IsZero() && r.looksRight(rec, q, r.one(ctx, a.server, question{beside.s, q.qtype})) {
 				return opinion{}, false
 			}
 			return opinion{told: true, code: code, where: name, hint: zone.s, found: located(name, rec.Type, a.values())}, true
@@ -244,6 +248,9 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 				elsewhere(zone, CodeWrongZoneLevel, zone) // the label was forgotten
 			}
 		}
+	}
+	if rec.Purpose == DKIM && !taken(rec.Name.Parent()) && rec.Name.Parent() != r.domain {
+		elsewhere(rec.Name.Parent(), CodeWrongZoneLevel, r.domain) // the selector was forgotten
 	}
 	if org := r.organization(); rec.Type == MX && r.domain == org && !r.wants(org, MX) {
 		elsewhere(org, CodeWrongZoneLevel, org) // a MAIL FROM domain is always below another

@@ -90,11 +90,11 @@ func (r *run) spfOf(ctx context.Context, rec Record, values, records []string, t
 		for _, v := range values {
 			if l := lower(v); strings.HasPrefix(unquoted(l), spfVersion) {
 				if rest, ok := strings.CutPrefix(l, spfVersion); !ok || strings.IndexFunc(rest, added) == 0 {
-					return opinion{told: true, code: CodeValueQuoted, found: []string{v}}
+					return opinion{told: true, code: CodeValueQuoted, found: []string{v}, hint: mendSPF(v, target)}
 				}
 			}
 		}
-		return opinion{told: true, code: CodeSPFMissing, found: values}
+		return opinion{told: true, code: CodeSPFMissing, found: values, hint: mendSPF(meantForSPF(values), target)}
 	case 1:
 		return judgeSPF(ctx, r.first, rec, records[0], target)
 	default:
@@ -133,7 +133,7 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 		}
 	case ev.Result == SPFTemperror:
 		op.told, op.code, op.hint = false, ev.Code, p.last
-	case ev.Result == SPFPermerror && !named && ev.Code != CodeSPFSyntax:
+	case ev.Result == SPFPermerror && !named && ev.Code != CodeSPFSyntax && !leadsTo(ctx, ask, rec, record, target):
 		op.code = CodeSPFIncludeMissing // put in front, ours comes before the limit
 	case ev.Result == SPFPermerror:
 		op.code = ev.Code
@@ -142,6 +142,9 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 			op.code, op.hint = CodeSPFIncludeBroken, p.last
 		case CodeSPFSyntax:
 			op.hint = ev.Problem
+			if own, ok := strings.CutPrefix(ev.Problem, rec.Name.s+" has a record that cannot be read: "); ok {
+				op.hint = "of " + own
+			}
 		}
 	case p.asked && named:
 		op.code = CodeValueMismatch // a qualifier that is none of a pass
@@ -151,6 +154,13 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 		op.code = CodeSPFIncludeMissing
 	}
 	return op
+}
+
+// leadsTo tells whether a record would come to our target if look-ups were not limited.
+func leadsTo(ctx context.Context, ask lookups, rec Record, record, target string) bool {
+	p := &spfProbe{lookups: ask, apex: rec.Name.s, record: record, target: target, addr: probeAddress()}
+	surveySPF(ctx, p, rec.Name.s)
+	return p.asked
 }
 
 // probeAddress is random in the discard-only block (RFC 6666): no record lists it by

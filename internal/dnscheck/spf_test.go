@@ -103,6 +103,41 @@ func TestProposedSPFRecordsWork(t *testing.T) {
 	}
 }
 
+// What is proposed in place of a spoilt record keeps the senders that the owner had in it.
+func TestSpoiltSPFKeepsItsOtherSenders(t *testing.T) {
+	for published, want := range map[string]string{
+		`\"v=spf1 include:a.example.net -all\"`:                     "v=spf1 include:_spf.mail.example include:a.example.net -all",
+		`\239\187\191v=spf1 mx ` + `include:_spf.mail.example ~all`: "v=spf1 include:_spf.mail.example mx ~all",
+		`v=spf1\194\160include:a.example.net\194\160-all`:           "v=spf1 include:_spf.mail.example include:a.example.net -all",
+		`spf1 a mx ~all`:                                                 "v=spf1 include:_spf.mail.example a mx ~all",
+		`SPF: a mx ~all`:                                                 "v=spf1 include:_spf.mail.example a mx ~all",
+		`v=spf1, a, mx, ~all`:                                            "v=spf1 include:_spf.mail.example a mx ~all",
+		`v=spf1include:a.example.net ~all`:                               "v=spf1 include:_spf.mail.example include:a.example.net ~all",
+		`spf2.0/mfrom,pra include:a.example.net ~all`:                    "v=spf1 include:_spf.mail.example include:a.example.net ~all",
+		`include:a.example.net v=spf1 ~all`:                              "v=spf1 include:_spf.mail.example include:a.example.net ~all",
+		`v=spf1 include:_spf.mail.example,include:a.example.net mx ~all`: "v=spf1 include:_spf.mail.example include:a.example.net mx ~all",
+		`v=spf1 include:%{l1r,-}.example.net ~all`:                       "v=spf1 include:_spf.mail.example include:%{l1r,-}.example.net ~all",
+		`v=spf 1 nobody understands this`:                                ourSPF,
+	} {
+		f := checkOne(t, "example.org", `example.org. IN TXT "`+published+`"`, spfRecord(t))
+		if f.Outcome == Match || !strings.Contains(f.Fix, `"`+want+`"`) {
+			t.Errorf("%s: %s, %s", published, f.Code, f.Fix)
+		}
+	}
+}
+
+func TestMisspeltMechanismsAreGuessed(t *testing.T) {
+	for term, want := range map[string]string{
+		"inlcude:a.example.net": "write include:a.example.net", "includ:a.example.net": "write include:a.example.net", "include.a.example.net": "write include:a.example.net",
+		"-al": "write all", "~all.": "write all", "ip4.192.0.2.1": "write ip4:192.0.2.1", "mx.example.net": "write include:mx.example.net or a:mx.example.net",
+		"ball": "write all", "allow": "there is no mechanism", "include.": "there is no mechanism",
+	} {
+		if _, err := ParseSPF("v=spf1 " + term); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", term, err)
+		}
+	}
+}
+
 func TestSPFOnOurSideMissingIsNotTheOwnersFault(t *testing.T) {
 	f := checkOne(t, "example.org", `example.org. IN TXT "`+ourSPF+`"`, spfRecord(t))
 	if f.Outcome != Match || f.Code != CodeTargetMissing {

@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -33,7 +34,7 @@ func mergeSPF(records []string, target string) string {
 		return append(list, term)
 	}
 	for _, record := range records {
-		own := termsOf(record)
+		own := spfTerms(record)
 		void := slices.ContainsFunc(own, isAll) // of the redirect, if there is one
 		behind := ""                            // the all that was passed
 		for _, term := range own {
@@ -80,8 +81,33 @@ func mergeSPF(records []string, target string) string {
 	return strings.Join(append(terms, modifiers...), " ")
 }
 
-func termsOf(record string) []string {
-	return strings.FieldsFunc(record, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+// spfTerms splits a record at its blanks, and at the commas that people put between terms:
+// names of hosts have none, macros may.
+func spfTerms(record string) []string {
+	var terms []string
+	for _, term := range strings.FieldsFunc(record, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' }) {
+		if strings.Contains(term, "%") || isModifier(term) && !strings.HasPrefix(lower(term), "redirect=") {
+			terms = append(terms, term)
+			continue
+		}
+		terms = append(terms, strings.FieldsFunc(term, func(r rune) bool { return r == ',' })...)
+	}
+	return terms
+}
+
+// versionLike is how the version of SPF is written by those who do not know that it must be
+// v=spf1 exactly.
+var versionLike = regexp.MustCompile(`(?i)(^|\s)(v\s*=\s*)?spf[\d.]*(/[\w,]+)?[,;:]?(\s|$|include)`)
+
+// mendSPF makes a record of a text that was to be one, with all its senders and our include.
+// It returns nothing where that cannot be read.
+func mendSPF(text, target string) string {
+	text = versionLike.ReplaceAllString(tidy(text), " $4")
+	record := spfVersion + " " + strings.Join(spfTerms(text), " ")
+	if _, err := ParseSPF(record); text == "" || err != nil {
+		return ""
+	}
+	return withInclude(record, target)
 }
 
 func badTerm(term string) bool {
@@ -92,7 +118,7 @@ func badTerm(term string) bool {
 // unreadableSPF lists the terms because of which receivers give up on records.
 func unreadableSPF(records []string) (terms []string) {
 	for _, record := range records {
-		for _, term := range termsOf(record) {
+		for _, term := range spfTerms(record) {
 			if lower(term) != spfVersion && badTerm(term) && !slices.Contains(terms, term) {
 				terms = append(terms, term)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -151,7 +152,15 @@ func parseSPFTerm(text string) (SPFTerm, error) {
 // unknownMechanism guesses what was meant.
 func unknownMechanism(kind, rest string) error {
 	hint := ""
+	meant := meantKind(kind)
+	start, name, _ := strings.Cut(kind, ".")
 	switch {
+	case meant == "all":
+		hint = ": write all, with nothing behind it"
+	case meant != "":
+		hint = ": write " + meant + rest
+	case name != "" && (start == "include" || start == "exists" || start == "ip4" || start == "ip6"): // a and mx begin names of hosts, too
+		hint = fmt.Sprintf(": write %s:%s%s", start, name, rest)
 	case kind == "redirect" || kind == "exp":
 		hint = fmt.Sprintf(": write %s=%s", kind, strings.TrimPrefix(rest, ":"))
 	case kind == "ipv4" || kind == "ip":
@@ -168,6 +177,32 @@ func unknownMechanism(kind, rest string) error {
 		}
 	}
 	return fmt.Errorf("there is no mechanism %s%s", quote(kind), cut(hint))
+}
+
+// meantKind is the mechanism that was misspelt by one letter, by two that changed places, or
+// by a mark behind it; empty where it is none.
+func meantKind(kind string) string {
+	kind = strings.TrimRight(kind, ".,;")
+	letters := func(s string) string {
+		b := []byte(s)
+		slices.Sort(b)
+		return string(b)
+	}
+	for _, known := range []string{"include", "all", "exists"} { // the others are too short to guess
+		if letters(kind) == letters(known) {
+			return known
+		}
+		long, short := kind, known
+		if len(long) < len(short) {
+			long, short = short, long
+		}
+		for i := range long {
+			if len(long) == len(short)+1 && long[:i]+long[i+1:] == short {
+				return known
+			}
+		}
+	}
+	return ""
 }
 
 func parseSPFModifier(text, name, value string) (SPFTerm, error) {
