@@ -87,12 +87,14 @@ func (c *packetsConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.deadline = t
-	switch {
-	case t.IsZero():
-	case c.timer == nil:
-		c.timer = time.AfterFunc(time.Until(t), c.wake)
-	default:
-		c.timer.Reset(time.Until(t))
+	// A new timer each time, and none for the past, which the broadcast tells: on fake time with
+	// the race detector, Timer.Reset for the past crashed now and then inside the runtime.
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	if left := time.Until(t); !t.IsZero() && left > 0 {
+		c.timer = time.AfterFunc(left, c.wake)
 	}
 	c.changed.Broadcast()
 	return nil
