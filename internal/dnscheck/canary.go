@@ -109,7 +109,7 @@ func (c *Canary) glimpse(ctx context.Context) (why []string, silent bool) {
 // that can't be reached say nothing, and those that deny it are not who they should be.
 func (c *Checker) miss(ctx context.Context, zone Name) (why string, silent bool) {
 	r := c.newRun(zone)
-	r.afresh = true
+	r.care = Confirm
 	q := question{zone.s, dns.TypeSOA}
 	got := r.poll(ctx, q, false)
 	seen := votesFor(got, SawAnswer)

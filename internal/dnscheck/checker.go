@@ -82,9 +82,9 @@ type CheckerConfig struct {
 	// checks, and all askers; 0 means 50 and 600. One name server, which may have many zones, gets at most ten
 	// times that. The zones of our own targets are not limited.
 	ZoneRate, ZoneBurst int
-	// ExplainEvery spares Glance the many questions that look for why a record is missing: for so
+	// ExplainEvery spares a Glance the many questions that look for why a record is missing: for so
 	// long after they were answered in vain, it does not ask them again where it finds the
-	// same. What explains something is never remembered. 0: Glance is Check.
+	// same. What explains something is never remembered. 0: a Glance is Thorough.
 	ExplainEvery time.Duration
 }
 
@@ -179,35 +179,38 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 	return k, nil
 }
 
-// Check asks for every record of the list and returns one Finding for each, in order. It
+// Care says what a look at records is for, and so what it asks.
+type Care uint8
+
+const (
+	// Thorough looks for why a record is missing, too.
+	Thorough Care = iota
+	// Glance is for those who look often, and at states rather than at explanations: what
+	// explains an absence may be found later; see CheckerConfig.ExplainEvery.
+	Glance
+	// Confirm looks for records again that were not found, before that takes something away.
+	// It rests on nothing that was heard before, and asks no questions that only explain: its
+	// findings may have a less telling Code and Fix.
+	Confirm
+)
+
+// Check is a thorough Look.
+func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
+	return c.Look(ctx, domain, want, Thorough)
+}
+
+// Look asks for every record of the list and returns one Finding for each, in order. It
 // never fails: what could not be learnt is Unknown. Each (name, type) is asked once of each
 // server, all in parallel; more questions follow only where an answer was negative, and for
-// SPF. Checks of the same domain at the same time are not joined.
-func (c *Checker) Check(ctx context.Context, domain Name, want []Record) []Finding {
-	return c.newRun(domain).checkAll(ctx, want)
+// SPF. Looks at the same domain at the same time are not joined.
+func (c *Checker) Look(ctx context.Context, domain Name, want []Record, care Care) []Finding {
+	return c.newRun(domain).lookAll(ctx, want, care)
 }
 
-// Glance is Check for those who look often, and at states rather than at explanations: what
-// explains an absence may be found later; see CheckerConfig.ExplainEvery.
-func (c *Checker) Glance(ctx context.Context, domain Name, want []Record) []Finding {
-	r := c.newRun(domain)
-	r.glance = true
-	return r.checkAll(ctx, want)
-}
-
-// Confirm looks for records again that were not found, before that takes something away. It
-// rests on nothing that was heard before, and asks no questions that only explain: its
-// findings may have a less telling Code and Fix than those of Check.
-func (c *Checker) Confirm(ctx context.Context, domain Name, want []Record) []Finding {
-	r := c.newRun(domain)
-	r.afresh, r.curt = true, true
-	return r.checkAll(ctx, want)
-}
-
-func (r *run) checkAll(ctx context.Context, want []Record) []Finding {
+func (r *run) lookAll(ctx context.Context, want []Record, care Care) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	r.list = want[:min(len(want), MaxChecked)]
+	r.care, r.list = care, want[:min(len(want), MaxChecked)]
 	findings := make([]Finding, len(want))
 	var wg sync.WaitGroup
 	for i, rec := range want {
@@ -253,9 +256,7 @@ func (c *Checker) newRun(domain Name) *run {
 type run struct {
 	*Checker
 	domain Name
-	glance bool     // what explains an absence may be found later
-	afresh bool     // what was heard before does not count
-	curt   bool     // what is absent is not explained
+	care   Care
 	list   []Record // what is checked
 
 	mu        sync.Mutex
@@ -455,7 +456,7 @@ func (r *run) check(ctx context.Context, rec Record) Finding {
 	}
 	v, answers, opinions := hear(ctx, rec, q)
 	if v.why.told && ctx.Err() == nil {
-		r.look(ctx, rec, q, &v)
+		r.lookFurther(ctx, rec, q, &v)
 	}
 	f := Finding{
 		Purpose: rec.Purpose, Region: rec.Region, Name: rec.Name, Type: rec.Type,
@@ -521,8 +522,8 @@ func (r *run) opinions(ctx context.Context, rec Record, q question, answers []an
 	return opinions
 }
 
-// look asks further questions where they can explain a bad verdict or spoil a good one.
-func (r *run) look(ctx context.Context, rec Record, q question, v *verdict) {
+// lookFurther asks further questions where they can explain a bad verdict or spoil a good one.
+func (r *run) lookFurther(ctx context.Context, rec Record, q question, v *verdict) {
 	switch {
 	case v.code == CodeNegativeCached || v.code == CodeCachedOld || v.code == CodeNSInconsistent || v.code == CodeNotDelegated:
 	case v.why.match && v.outcome == Match:
@@ -532,7 +533,7 @@ func (r *run) look(ctx context.Context, rec Record, q question, v *verdict) {
 				v.outcome = op.code.Outcome()
 			}
 		}
-	case !v.why.match && !r.curt && probed(v.why.code):
+	case !v.why.match && r.care != Confirm && probed(v.why.code):
 		op, ok := r.investigate(ctx, rec, q, *v)
 		if !ok {
 			return

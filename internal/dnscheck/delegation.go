@@ -75,7 +75,7 @@ func (r *run) poll(ctx context.Context, q question, unchecked bool) []answer {
 	return once(r, flightKey{q, who}, func() []answer {
 		asked := time.Now()
 		shared := !unchecked && r.shared(q)
-		if shared && !r.afresh {
+		if shared && r.care != Confirm {
 			if got := r.hearsay.recall(q, asked); got != nil {
 				return got
 			}

@@ -69,7 +69,7 @@ func TestFindingsStaySmallWhateverAZoneHolds(t *testing.T) {
 			list = append(list, rec)
 		}
 		check := c.newRun(mustName(t, "big.test"))
-		findings := check.checkAll(t.Context(), list)
+		findings := check.lookAll(t.Context(), list, Thorough)
 		held, seen := 0, make(map[dns.RR]bool)
 		for _, f := range check.flights {
 			if f, ok := f.(*flight[answer]); ok {

@@ -21,8 +21,8 @@ const (
 // thousands of domains on a few name servers, and the CNAMEs of all lead to our own zone; to
 // ask again for each would be most of the questions of a sweep.
 //
-// Nothing of a domain itself is remembered, and no name that does not exist. [Checker.Confirm]
-// does not listen, so that nothing is lost by hearsay. The zero value is ready.
+// Nothing of a domain itself is remembered, and no name that does not exist. To
+// [Confirm] is not to listen, so that nothing is lost by hearsay. The zero value is ready.
 type hearsay struct {
 	mu   sync.Mutex
 	said map[question]said

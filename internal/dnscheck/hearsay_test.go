@@ -67,7 +67,7 @@ func TestAnAbsenceIsNotConfirmedByHearsay(t *testing.T) {
 		if f := c.Check(t.Context(), rec.Name.Parent(), []Record{rec}); f[0].Outcome != Missing {
 			t.Error(f[0].Outcome, f[0].Code, ": hearsay is not what Confirm must not believe")
 		}
-		if f := c.Confirm(t.Context(), rec.Name.Parent(), []Record{rec}); f[0].Outcome != Match {
+		if f := c.Look(t.Context(), rec.Name.Parent(), []Record{rec}, Confirm); f[0].Outcome != Match {
 			t.Error(f[0].Outcome, f[0].Code)
 		}
 	})

@@ -31,7 +31,7 @@ func probed(c Code) bool {
 type suspicion struct {
 	q      question
 	read   func(ctx context.Context, a answer) (opinion, bool)
-	always bool // is asked by Glance, too
+	always bool // is asked at a Glance, too
 }
 
 // investigate asks servers that are known to answer where else the record may be, and what
@@ -40,7 +40,7 @@ type suspicion struct {
 func (r *run) investigate(ctx context.Context, rec Record, q question, v verdict) (opinion, bool) {
 	suspicions := r.suspicions(rec, q, v)
 	key := fmt.Sprint(r.domain, rec, v.code, v.why.code, v.why.found)
-	known := r.glance && r.vain.recent(key)
+	known := r.care == Glance && r.vain.recent(key)
 	if known {
 		suspicions = slices.DeleteFunc(suspicions, func(s suspicion) bool { return !s.always })
 	}

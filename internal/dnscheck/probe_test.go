@@ -61,7 +61,7 @@ func TestVainSearchIsNotRepeatedAtOnce(t *testing.T) {
 		check := func(code Code) (asked int) {
 			t.Helper()
 			before := len(l.servers[0].Log()) + len(l.servers[1].Log())
-			f := c.Glance(t.Context(), mustName(t, "example.org"), want)[3]
+			f := c.Look(t.Context(), mustName(t, "example.org"), want, Glance)[3]
 			if f.Code != code {
 				t.Errorf("%s, want %s", f.Code, code)
 			}

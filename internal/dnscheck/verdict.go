@@ -125,8 +125,8 @@ func Judge(m Message, seen Seen) Verdict {
 	return judgeAll(context.Background(), seen.ask, m)
 }
 
-// Look asks all that [Judge] needs for a message.
-func (c *Checker) Look(ctx context.Context, m Message) Seen {
+// See asks all that [Judge] needs for a message.
+func (c *Checker) See(ctx context.Context, m Message) Seen {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	book := newNotebook(c.asker(m.From))

@@ -18,7 +18,7 @@ func look(t *testing.T, zone string, m Message) Verdict {
 	t.Helper()
 	var v Verdict
 	inLab(t, zone, 2, func(t *testing.T, l *lab) {
-		seen := newChecker(t, l, 2).Look(t.Context(), m)
+		seen := newChecker(t, l, 2).See(t.Context(), m)
 		for _, s := range l.servers {
 			s.Fail("", "", dnstest.Servfail) // a judgement asks nobody
 		}
@@ -141,7 +141,7 @@ func TestVerdictOfSilenceIsTemporary(t *testing.T) {
 		for _, s := range l.servers {
 			s.Fail("example.org", "TXT", dnstest.Servfail)
 		}
-		v := Judge(m, newChecker(t, l, 2).Look(t.Context(), m))
+		v := Judge(m, newChecker(t, l, 2).See(t.Context(), m))
 		if v.SPF.Result != SPFTemperror || v.DMARC.Result != resultTemperror || v.DMARC.Disposition != DispositionNone {
 			t.Errorf("%+v", v)
 		}
@@ -159,7 +159,7 @@ h.example.org. A 192.0.2.1
 bounce.example.org. MX 10 mx.example.net.
 _dmarc.example.org. TXT "v=DMARC1; p=reject; aspf=r"`, 2, func(t *testing.T, l *lab) {
 		c := newChecker(t, l, 2)
-		seen := c.Look(t.Context(), m)
+		seen := c.See(t.Context(), m)
 		first := Judge(m, seen)
 		p := c.Posture(t.Context(), m)
 		if !reflect.DeepEqual(first, Judge(m, seen)) || !reflect.DeepEqual(first, p.Verdict) {

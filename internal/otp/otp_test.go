@@ -38,16 +38,8 @@ type harness struct {
 
 type nowhere struct{}
 
-func (nowhere) Check(_ context.Context, _ dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+func (nowhere) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	return make([]dnscheck.Finding, len(want))
-}
-
-func (n nowhere) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return n.Check(ctx, domain, want)
-}
-
-func (x nowhere) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return x.Check(ctx, domain, want)
 }
 
 const (

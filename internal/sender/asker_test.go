@@ -18,19 +18,9 @@ type askers struct {
 	note func(string)
 }
 
-func (a askers) Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+func (a askers) Look(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record, care dnscheck.Care) []dnscheck.Finding {
 	a.note(a.name)
-	return a.Checker.Check(ctx, domain, want)
-}
-
-func (a askers) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	a.note(a.name)
-	return a.Checker.Glance(ctx, domain, want)
-}
-
-func (a askers) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	a.note(a.name)
-	return a.Checker.Confirm(ctx, domain, want)
+	return a.Checker.Look(ctx, domain, want, care)
 }
 
 // A tenant that asks for its checks as often as it can must not use up what it takes to see

@@ -24,8 +24,8 @@ func wants(purposes []dnscheck.Purpose, p dnscheck.Purpose) bool {
 }
 
 // look asks the DNS about the domain's facets of these purposes and stores what
-// follows; whole with all that may explain it.
-func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked, whole bool) (Domain, error) {
+// follows.
+func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpose, asked bool, care dnscheck.Care) (Domain, error) {
 	var want []dnscheck.Record
 	for _, r := range s.provider.Records(d) {
 		if wants(purposes, r.Purpose) {
@@ -33,11 +33,7 @@ func (s *Service) look(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 		}
 	}
 	checker := s.checkerOf(d, asked)
-	check := checker.Glance
-	if whole {
-		check = checker.Check
-	}
-	findings := check(ctx, d.Name, want)
+	findings := checker.Look(ctx, d.Name, want, care)
 	if !asked {
 		findings = s.doubt(ctx, checker, d, want, findings)
 	}

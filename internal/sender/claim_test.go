@@ -256,20 +256,12 @@ func TestSharedNamesAreEverybodysWhoProvesThem(t *testing.T) {
 // all sees every record, at once.
 type all struct{}
 
-func (all) Check(_ context.Context, _ dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+func (all) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	found := make([]dnscheck.Finding, len(want))
 	for i, r := range want {
 		found[i] = dnscheck.Finding{Purpose: r.Purpose, Region: r.Region, Name: r.Name, Type: r.Type, Outcome: dnscheck.Match, Code: dnscheck.CodeMatch}
 	}
 	return found
-}
-
-func (a all) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return a.Check(ctx, domain, want)
-}
-
-func (x all) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return x.Check(ctx, domain, want)
 }
 
 func TestOneOfManyAtOnceGetsTheNameOnBothEngines(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // doubt looks at findings of the background before they count. What would worsen a
 // facet is looked at again, between two looks at the canary:
 //
-//	Check: absent -> canary seen -> Confirm: still absent -> canary seen -> it counts
+//	absent -> canary seen -> still absent at a second Look -> canary seen -> it counts
 //
 // A network that fell sick or recovered while it was asked can so be told from an
 // owner who took a record away. Where the canary can't be seen, what was found of the
@@ -38,7 +38,7 @@ func (s *Service) doubt(ctx context.Context, checker Checker, d Domain, want []d
 		err := s.canary.Sick(ctx, time.Now())
 		var again []dnscheck.Finding
 		if err == nil && ctx.Err() == nil {
-			again = checker.Confirm(ctx, d.Name, want)
+			again = checker.Look(ctx, d.Name, want, dnscheck.Confirm)
 			if _, still := weighed(d, again); len(still) > 0 {
 				err = s.canary.Sick(ctx, time.Now())
 			}

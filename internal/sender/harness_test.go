@@ -204,16 +204,8 @@ func (l *lagging) once(d time.Duration) {
 	l.lag = d
 }
 
-func (l *lagging) Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return l.late(l.Checker.Check(ctx, domain, want))
-}
-
-func (l *lagging) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return l.late(l.Checker.Glance(ctx, domain, want))
-}
-
-func (l *lagging) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return l.late(l.Checker.Confirm(ctx, domain, want))
+func (l *lagging) Look(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record, care dnscheck.Care) []dnscheck.Finding {
+	return l.late(l.Checker.Look(ctx, domain, want, care))
 }
 
 func (l *lagging) late(findings []dnscheck.Finding) []dnscheck.Finding {

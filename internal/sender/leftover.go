@@ -213,7 +213,7 @@ func (s *Service) watch(ctx context.Context, x Tombstone) error {
 		want[i] = l.Record
 	}
 	began := time.Now()
-	findings := s.checkerOf(Domain{Tenant: x.Tenant}, true).Check(ctx, x.Name, want)
+	findings := s.checkerOf(Domain{Tenant: x.Tenant}, true).Look(ctx, x.Name, want, dnscheck.Thorough)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -24,7 +24,11 @@ func (s *Service) CheckDomain(ctx context.Context, p Principal, tenant, id ID, p
 	if err != nil {
 		return d, err
 	}
-	looks, outdated := s.join(ctx, d, s.stale(d, purposes), read, len(purposes) == 0)
+	care := dnscheck.Glance
+	if len(purposes) == 0 {
+		care = dnscheck.Thorough
+	}
+	looks, outdated := s.join(ctx, d, s.stale(d, purposes), read, care)
 	timer := time.NewTimer(s.settings.Verify.Inline)
 	defer timer.Stop()
 	for _, l := range looks {
@@ -76,7 +80,7 @@ func keyOf(d Domain, p dnscheck.Purpose) lookKey {
 // join returns the looks at these purposes that are under way, after it has begun one at
 // those that nobody looks at. Looks that have only just finished are none any more;
 // outdated tells that one did so after the domain was read.
-func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpose, read time.Time, whole bool) (looks []*look, outdated bool) {
+func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpose, read time.Time, care dnscheck.Care) (looks []*look, outdated bool) {
 	s.looksMu.Lock()
 	defer s.looksMu.Unlock()
 	own := &look{done: make(chan struct{})}
@@ -100,7 +104,7 @@ func (s *Service) join(ctx context.Context, d Domain, purposes []dnscheck.Purpos
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.Verify.Inline+10*time.Second)
 		go func() {
 			defer cancel()
-			own.domain, own.err = s.look(ctx, d, mine, true, whole)
+			own.domain, own.err = s.look(ctx, d, mine, true, care)
 			s.looksMu.Lock()
 			defer s.looksMu.Unlock()
 			for _, p := range mine {

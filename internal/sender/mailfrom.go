@@ -114,7 +114,7 @@ func (s *Service) otherMail(ctx context.Context, d Domain, name dnscheck.Name) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.settings.Verify.Inline)
 	defer cancel()
-	for _, f := range s.checkerOf(d, true).Check(ctx, d.Name, rs[i:i+1]) {
+	for _, f := range s.checkerOf(d, true).Look(ctx, d.Name, rs[i:i+1], dnscheck.Thorough) {
 		if f.Outcome == dnscheck.Mismatch && (f.Code == dnscheck.CodeMXExtra || f.Code == dnscheck.CodeValueMismatch) {
 			return Errorf(InUse, "mailFrom", "%s takes mail already (MX %s); a MAIL FROM domain must not be used for other mail.", quote(name.String()), quote(f.Observed[0]))
 		}

@@ -10,11 +10,7 @@ import (
 // Checker asks the DNS. It returns one Finding per Record, in their order, and
 // never an error: what could not be learnt is Unknown.
 type Checker interface {
-	Check(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
-	// Glance may explain an absence later than Check, and asks less.
-	Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
-	// Confirm is a Check that relies on nothing learnt before, and need not explain much.
-	Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding
+	Look(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record, care dnscheck.Care) []dnscheck.Finding
 }
 
 // Canary tells a sick resolver or network from domains that are broken.

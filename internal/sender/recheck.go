@@ -107,7 +107,7 @@ func (s *Service) recheck(ctx context.Context, d Domain) error {
 	}
 	purposes, err := s.unsettled(ctx, d)
 	if err == nil {
-		_, err = s.look(ctx, d, purposes, false, false)
+		_, err = s.look(ctx, d, purposes, false, dnscheck.Glance)
 	}
 	return err
 }

@@ -14,11 +14,11 @@ import (
 // crawling is a checker to which the servers of some domains take as long as they may.
 type crawling struct{ sender.Checker }
 
-func (c crawling) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+func (c crawling) Look(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record, care dnscheck.Care) []dnscheck.Finding {
 	if strings.HasPrefix(domain.String(), "slow") {
 		time.Sleep(20 * time.Second)
 	}
-	return c.Checker.Glance(ctx, domain, want)
+	return c.Checker.Look(ctx, domain, want, care)
 }
 
 // Who falls due while others are looked at does not wait for the slowest of them.

@@ -76,20 +76,12 @@ type everything struct {
 	handed map[sender.ID]int
 }
 
-func (e *everything) Check(_ context.Context, _ dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+func (e *everything) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	var fs []dnscheck.Finding
 	for _, r := range want {
 		fs = append(fs, dnscheck.Finding{Purpose: r.Purpose, Region: r.Region, Name: r.Name, Type: r.Type, Outcome: dnscheck.Match, Code: "MATCH", Expected: r.Value})
 	}
 	return fs
-}
-
-func (e *everything) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return e.Check(ctx, domain, want)
-}
-
-func (x *everything) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return x.Check(ctx, domain, want)
 }
 
 func (e *everything) Provision(_ context.Context, t sender.Tenant, _ dnscheck.Name) (sender.Tokens, error) {

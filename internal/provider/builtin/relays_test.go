@@ -58,16 +58,8 @@ func (b *lockedBuffer) String() string {
 // blind learns nothing.
 type blind struct{}
 
-func (blind) Check(_ context.Context, _ dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
+func (blind) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	return make([]dnscheck.Finding, len(want))
-}
-
-func (b blind) Glance(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return b.Check(ctx, domain, want)
-}
-
-func (x blind) Confirm(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record) []dnscheck.Finding {
-	return x.Check(ctx, domain, want)
 }
 
 var operator = sender.Principal{Operator: true}
