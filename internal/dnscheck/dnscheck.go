@@ -90,6 +90,16 @@ func (r Record) priority() int {
 	return r.Priority
 }
 
+// Include returns the target of the first include in the value of an SPF record; zero where
+// there is none.
+func (r Record) Include() Name {
+	n, err := ParseName(includeTarget(r.Value))
+	if err != nil {
+		return Name{}
+	}
+	return n
+}
+
 // Expected returns what shall be seen, in the form used in findings: the text of a TXT
 // unquoted, a CNAME target with its trailing dot, an MX as "10 host.".
 func (r Record) Expected() string {

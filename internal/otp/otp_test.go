@@ -36,7 +36,7 @@ type harness struct {
 	app    otp.Application
 }
 
-type nowhere struct{}
+type nowhere struct{ sender.Checker }
 
 func (nowhere) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	return make([]dnscheck.Finding, len(want))

@@ -254,7 +254,7 @@ func TestSharedNamesAreEverybodysWhoProvesThem(t *testing.T) {
 }
 
 // all sees every record, at once.
-type all struct{}
+type all struct{ sender.Checker }
 
 func (all) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	found := make([]dnscheck.Finding, len(want))

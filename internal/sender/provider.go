@@ -11,6 +11,8 @@ import (
 // never an error: what could not be learnt is Unknown.
 type Checker interface {
 	Look(ctx context.Context, domain dnscheck.Name, want []dnscheck.Record, care dnscheck.Care) []dnscheck.Finding
+	// Posture judges a message as its receivers do, and never fails either.
+	Posture(ctx context.Context, m dnscheck.Message) dnscheck.Posture
 }
 
 // Canary tells a sick resolver or network from domains that are broken.
@@ -35,6 +37,10 @@ type Provider interface {
 	// MakeKeys makes the signing keys that the domain's regions lack and stores
 	// them. It is slow (RSA) and safe to run twice, also at the same time.
 	MakeKeys(ctx context.Context, d Domain) error
+
+	// ReversePath is the domain of the reverse-path where an author's domain has no
+	// MAIL FROM of its own.
+	ReversePath() dnscheck.Name
 
 	// SystemSender is the author of Postseal's own mail: the built-in no-reply.
 	SystemSender() Mailbox

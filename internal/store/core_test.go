@@ -71,6 +71,7 @@ func (c *core) domain(t *testing.T, tenant sender.ID, p sender.Principal, name s
 
 // everything is a Checker and a Provider.
 type everything struct {
+	sender.Checker
 	mu     sync.Mutex
 	codes  map[string]string // newest by recipient
 	handed map[sender.ID]int
@@ -122,6 +123,8 @@ func (e *everything) Deliver(_ context.Context, o sender.Outgoing, _ []byte) sen
 }
 
 func (e *everything) MakeKeys(context.Context, sender.Domain) error { return nil }
+func (e *everything) ReversePath() dnscheck.Name                    { return dnscheck.Name{} }
+
 func (e *everything) SystemSender() sender.Mailbox {
 	return sender.Mailbox{Address: "no-reply@service.example"}
 }

@@ -60,6 +60,15 @@ type provider struct {
 	n      int
 }
 
+var service = must(dnscheck.ParseName("service.example"))
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func (p *provider) next(kind string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,6 +104,8 @@ func (p *provider) Records(d sender.Domain) []dnscheck.Record {
 	}
 	return append(rs, spf)
 }
+
+func (p *provider) ReversePath() dnscheck.Name { return service.Child("bounce") }
 
 func (p *provider) MakeKeys(context.Context, sender.Domain) error { return nil }
 

@@ -180,6 +180,26 @@ func (e *edge) domains() {
 		}
 		return &body[findingsBody]{b}, nil
 	})
+	type postureIn struct {
+		DomainIn
+		Region string `query:"region" doc:"Whose key signs; the tenant's home region by default."`
+	}
+	register(e, huma.Operation{
+		OperationID: "get-posture", Method: http.MethodGet, Path: path + "/{domain}/posture", Tags: tags,
+		Summary: "Ask the DNS what receivers conclude about mail of the domain, and what breaks if a record disappears",
+		Description: "SPF, DKIM, DMARC and MX of the domain as anybody sees them now, and the verdict on a message that leaves as the domain is set up to send: with its DKIM key and its MAIL FROM domain, proven or not. " +
+			"It takes some seconds at most and changes nothing. Where the tenant has a way out of its own, the message is taken to come from a host that the SPF record lists.",
+	}, func(ctx context.Context, p sender.Principal, in *postureIn) (*body[dnscheck.Posture], error) {
+		tenant, id, err := in.ids()
+		if err != nil {
+			return nil, err
+		}
+		posture, err := e.service.Posture(ctx, p, tenant, id, in.Region)
+		if err != nil {
+			return nil, err
+		}
+		return &body[dnscheck.Posture]{posture}, nil
+	})
 	type timelineIn struct {
 		DomainIn
 		PageIn

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postseal/postseal/internal/api/apitest"
 	"github.com/postseal/postseal/internal/dnscheck"
+	"github.com/postseal/postseal/internal/mail"
 	"github.com/postseal/postseal/internal/sender"
 )
 
@@ -44,6 +45,66 @@ func TestTimelineTellsWhatWasSeenNewestFirst(t *testing.T) {
 	problem(t, h.call(h.admin, "GET", h.base+"/domains/"+string(sender.NewID())+"/timeline", ""), 404, "not-found", "")
 	other := h.Token(h.Tenant("other"), sender.RoleAdmin)
 	problem(t, h.call(other, "GET", path+"/timeline", ""), 404, "not-found", "")
+}
+
+func TestPostureIsThatOfMailAsItWillLeave(t *testing.T) {
+	h := newHarness(t)
+	d := h.Domain(h.tenant, "mail.example.org")
+	path := h.base + "/domains/" + string(d.ID) + "/posture"
+	r := h.call(h.admin, "GET", path, "").Want(200)
+	if r.String("verdict.dmarc.result") != "none" || r.String("verdict.dkim.0.result") != "neutral" || r.String("verdict.mailFrom") != "bounce.service.example" {
+		t.Errorf("before anything is published: %s", r.Body)
+	}
+	h.Publish(d)
+	key, err := mail.GenerateKey(2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	txt, err := mail.PublicKeyTXT(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, other := d.Tokens.Regions[0], d.Tokens.Regions[1] // made in the order of their names, as tenants list them
+	h.DNS.Add(home.DKIM[0] + `.dkim.service.example. TXT "` + strings.Join(dnscheck.SplitTXT(txt), `" "`) + `"
+_spf.service.example. TXT "v=spf1 ip4:192.0.2.1 -all"
+bounce.service.example. TXT "v=spf1 include:_spf.service.example -all"
+bounce.service.example. MX 10 feedback.service.example.
+_dmarc.mail.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@mail.example.org"`)
+	r = h.call(h.admin, "GET", path, "").Want(200)
+	if r.String("verdict.spf.result") != "pass" || r.At("verdict.spf.aligned") != false || r.String("verdict.dkim.0.result") != "pass" ||
+		r.String("verdict.dmarc.result") != "pass" || r.String("verdict.dmarc.by.0") != "dkim" || r.String("verdict.dmarc.disposition") != "none" {
+		t.Errorf("once everything is published: %s", r.Body)
+	}
+	broken := make(map[string]bool)
+	for i := 0; r.At(fmt.Sprintf("verdict.breaks.%d", i)) != nil; i++ {
+		at := fmt.Sprintf("verdict.breaks.%d.", i)
+		broken[r.String(at+"name")] = r.At(at+"breaks") == true
+	}
+	if !broken[home.DKIM[0]+"._domainkey.mail.example.org"] || broken["bounce.service.example"] {
+		t.Errorf("mail hangs on %v", broken)
+	}
+	if r = h.call(h.admin, "GET", path+"?region="+other.Region, "").Want(200); r.String("verdict.dkim.0.selector") != other.DKIM[0] || r.String("verdict.dmarc.result") != "fail" || r.String("verdict.dmarc.disposition") != "reject" {
+		t.Errorf("a region without a key: %s", r.Body)
+	}
+
+	if _, err := h.Service.SetMailFrom(t.Context(), apitest.Operator, h.tenant.ID, d.ID, sender.NewMailFrom{Name: "back.mail.example.org"}); err != nil {
+		t.Fatal(err)
+	}
+	if r = h.call(h.admin, "GET", path, "").Want(200); r.String("verdict.mailFrom") != "back.mail.example.org" || r.String("verdict.spf.result") != "none" {
+		t.Errorf("a MAIL FROM domain that is not published: %s", r.Body)
+	}
+	changed, err := h.Service.Domain(t.Context(), apitest.Operator, h.tenant.ID, d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Publish(changed, dnscheck.MailFromMX, dnscheck.MailFromSPF)
+	if r = h.call(h.admin, "GET", path, "").Want(200); r.String("verdict.spf.result") != "pass" || r.At("verdict.spf.aligned") != true || r.At("verdict.bounces") != true {
+		t.Errorf("a MAIL FROM domain that is published: %s", r.Body)
+	}
+
+	problem(t, h.call(h.admin, "GET", path+"?region=nowhere", ""), 422, "invalid", "region")
+	problem(t, h.call(h.Token(h.Tenant("other"), sender.RoleAdmin), "GET", path, ""), 404, "not-found", "")
+	problem(t, h.call(h.admin, "GET", h.base+"/domains/"+string(sender.NewID())+"/posture", ""), 404, "not-found", "")
 }
 
 func TestLeftoversSayWhatToRemove(t *testing.T) {

@@ -448,6 +448,7 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 		"/v1/mass-guard": "get", "/v1/mass-guard/release": "post",
 		"/v1/tenants/{tenant}/webhooks": "get post", "/v1/tenants/{tenant}/webhooks/{webhook}": "get put delete", "/v1/tenants/{tenant}/webhooks/{webhook}/rotate": "post",
 		"/v1/tenants/{tenant}/webhooks/{webhook}/test": "post", "/v1/tenants/{tenant}/webhooks/{webhook}/deliveries": "get", "/v1/tenants/{tenant}/webhooks/{webhook}/replay": "post",
+		"/v1/tenants/{tenant}/domains/{domain}/posture": "get",
 	} {
 		item, _ := paths[path].(map[string]any)
 		for method := range strings.FieldsSeq(methods) {
@@ -456,7 +457,7 @@ func TestEveryOperationIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	if len(paths) != 31 {
+	if len(paths) != 32 {
 		t.Errorf("%d paths are documented", len(paths))
 	}
 }

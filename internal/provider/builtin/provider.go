@@ -109,7 +109,7 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	verp, err := mail.NewVerp(secret, "bounce."+c.Service.String())
+	verp, err := mail.NewVerp(secret, reversePath(c.Service).String())
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +128,11 @@ func (p *Provider) Close() {
 	p.own.close()
 	p.apis.client.CloseIdleConnections()
 }
+
+// ReversePath is below the service domain, see mail.Verp.
+func (p *Provider) ReversePath() dnscheck.Name { return reversePath(p.service) }
+
+func reversePath(service dnscheck.Name) dnscheck.Name { return service.Child("bounce") }
 
 // SystemSender is the built-in no-reply of the service domain.
 func (p *Provider) SystemSender() sender.Mailbox {

@@ -56,7 +56,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // blind learns nothing.
-type blind struct{}
+type blind struct{ sender.Checker }
 
 func (blind) Look(_ context.Context, _ dnscheck.Name, want []dnscheck.Record, _ dnscheck.Care) []dnscheck.Finding {
 	return make([]dnscheck.Finding, len(want))
