@@ -18,7 +18,7 @@ type guardCmd struct {
 
 // Help is shown by postseal guard --help.
 func (guardCmd) Help() string {
-	return `While too many domains have lost their records at once (verify.mass_guard), no proof is lost. If they are gone for good, wait until all of them were looked at (verify.active_every) and release them. These work on the database itself; over the network the same is done by the native API, /v1/mass-guard.`
+	return `While too many domains have lost their records at once (verify.mass_guard), no proof is lost; where they are all one tenant's, none of that tenant's. If they are gone for good, wait until all of them were looked at (verify.active_every) and release them. These work on the database itself; over the network the same is done by the native API, /v1/mass-guard.`
 }
 
 type guardStatusCmd struct {
@@ -44,22 +44,30 @@ func (c *guardStatusCmd) Run(s *streams) error {
 				Since  time.Time `json:"absentSince"`
 			}
 			out := struct {
-				FrozenAt   time.Time `json:"frozenAt,omitzero"`
-				Absent     int       `json:"absent"`
-				Holding    int       `json:"holding"`
-				Domains    []absent  `json:"domains"`
-				ReleasedAt time.Time `json:"releasedAt,omitzero"`
-				Reason     string    `json:"reason,omitempty"`
-			}{m.FrozenAt, m.Absent, m.Holding, make([]absent, len(m.Domains)), m.ReleasedAt, m.Reason}
+				FrozenAt   time.Time   `json:"frozenAt,omitzero"`
+				Everybody  bool        `json:"everybody"`
+				Tenants    []sender.ID `json:"tenants"`
+				Absent     int         `json:"absent"`
+				Holding    int         `json:"holding"`
+				Domains    []absent    `json:"domains"`
+				ReleasedAt time.Time   `json:"releasedAt,omitzero"`
+				Reason     string      `json:"reason,omitempty"`
+			}{m.FrozenAt, m.Everybody, append([]sender.ID{}, m.Tenants...), m.Absent, m.Holding, make([]absent, len(m.Domains)), m.ReleasedAt, m.Reason}
 			for i, d := range m.Domains {
 				out.Domains[i] = absent{d.Tenant, d.ID, d.Spelling, d.AbsentSince}
 			}
 			return json.NewEncoder(s.out).Encode(out)
 		}
-		if m.FrozenAt.IsZero() {
+		switch {
+		case m.FrozenAt.IsZero():
 			fmt.Fprintln(s.out, "Nothing is held back.")
-		} else {
-			fmt.Fprintf(s.out, "Losses are held back since %s.\n", m.FrozenAt.Format(time.RFC3339))
+		case m.Everybody:
+			fmt.Fprintf(s.out, "The losses of all tenants are held back since %s.\n", m.FrozenAt.Format(time.RFC3339))
+		default:
+			fmt.Fprintf(s.out, "Losses are held back since %s, of these tenants alone:\n", m.FrozenAt.Format(time.RFC3339))
+			for _, tenant := range m.Tenants {
+				fmt.Fprintln(s.out, " ", tenant)
+			}
 		}
 		fmt.Fprintf(s.out, "Of %d domains that hold something, %d lack a record of it.\n", m.Holding, m.Absent)
 		if !m.ReleasedAt.IsZero() {

@@ -15,12 +15,18 @@ import (
 // are absent is in their own rows, so that all nodes see the same and a restart
 // forgets nothing.
 //
+// Losses of everybody are held back where many tenants' domains are absent: no tenant
+// counts for more than half of what it takes, so that none can keep the proofs of others
+// from being lost. Where it is one tenant's domains, the losses of that tenant are.
+//
 // A domain counts while something that holds is absent, be it verified or lapsing:
 // until it is seen well again, has lapsed, or is deleted. Those held are looked at as
 // if they were lapsing, so that a freeze ends when they come back or when an operator
 // ends it, not by the passing of time.
 type MassGuard struct {
-	FrozenAt   time.Time // zero: nothing is held back
+	FrozenAt   time.Time // since something is held back; zero: nothing is
+	Everybody  bool      // the losses of all tenants are held back
+	Tenants    []ID      // where not Everybody: those whose losses are; sorted
 	ReleasedAt time.Time // what was absent by then is free to lapse; zero: there was no release
 	ReleasedBy ID        // the credential; empty for the command line
 	Reason     string    // of the release, for people
@@ -29,9 +35,33 @@ type MassGuard struct {
 // massJudgement is what a look at a domain meant for the mass guard.
 type massJudgement struct {
 	held   bool // the domain's absences must take nothing from it
-	turned bool // the guard froze or thawed
 	guard  MassGuard
-	absent int
+	absent map[ID]int // domains, by tenant
+	froze  []ID       // whose losses are held back from now on; everybody: all
+	thawed []ID       // and whose no longer
+}
+
+// everybody stands for all tenants in a massJudgement and in events.
+const everybody ID = "everybody"
+
+// whose are the tenants whose losses are held back.
+func (g MassGuard) whose() []ID {
+	if g.Everybody {
+		return []ID{everybody}
+	}
+	return g.Tenants
+}
+
+// count is how many domains of a tenant, or of everybody, are absent.
+func (j massJudgement) count(tenant ID) int {
+	if tenant != everybody {
+		return j.absent[tenant]
+	}
+	n := 0
+	for _, of := range j.absent {
+		n += of
+	}
+	return n
 }
 
 // guardMass notes whether something of the domain that holds was absent, and freezes or
@@ -49,7 +79,7 @@ func (s *Service) guardMass(ctx context.Context, tx Tx, d *Domain, purposes []dn
 		return j, err
 	}
 	if d.AbsentSince.After(j.guard.ReleasedAt) {
-		j.absent--
+		j.absent[d.Tenant]--
 	}
 	switch {
 	case v == stillThere:
@@ -60,25 +90,49 @@ func (s *Service) guardMass(ctx context.Context, tx Tx, d *Domain, purposes []dn
 			d.AbsentSince = j.guard.ReleasedAt.Add(time.Microsecond)
 		}
 	}
-	if d.AbsentSince.After(j.guard.ReleasedAt) {
-		j.absent++
+	absent := d.AbsentSince.After(j.guard.ReleasedAt)
+	if absent {
+		j.absent[d.Tenant]++
 	}
-	many, err := s.isMass(ctx, tx, j.absent)
-	if err != nil {
+	before := j.guard.whose()
+	if j.guard.Everybody, j.guard.Tenants, err = s.masses(ctx, tx, j.absent); err != nil {
 		return j, err
 	}
-	j.held = many && d.AbsentSince.After(j.guard.ReleasedAt)
-	if j.turned = many == j.guard.FrozenAt.IsZero(); !j.turned {
+	after := j.guard.whose()
+	j.held = absent && (j.guard.Everybody || slices.Contains(after, d.Tenant))
+	if slices.Equal(before, after) {
 		return j, nil
 	}
-	event := EventMassThawed
-	if j.guard.FrozenAt = (time.Time{}); many {
-		event, j.guard.FrozenAt = EventMassFrozen, now
+	j.froze, j.thawed = without(after, before), without(before, after)
+	switch {
+	case len(after) == 0:
+		j.guard.FrozenAt = time.Time{}
+	case len(before) == 0:
+		j.guard.FrozenAt = now
 	}
 	if err := tx.PutMassGuard(ctx, j.guard); err != nil {
 		return j, err
 	}
-	return j, tx.InsertEvent(ctx, NewEvent(Principal{}, "", event, "", now, "absent", strconv.Itoa(j.absent)))
+	for _, tenant := range slices.Concat(j.thawed, j.froze) {
+		event := EventMassThawed
+		if slices.Contains(j.froze, tenant) {
+			event = EventMassFrozen
+		}
+		if err := tx.InsertEvent(ctx, NewEvent(Principal{}, "", event, "", now, "whose", string(tenant), "absent", strconv.Itoa(j.count(tenant)))); err != nil {
+			return j, err
+		}
+	}
+	return j, nil
+}
+
+// without returns the ids of a that are not in b.
+func without(a, b []ID) (rest []ID) {
+	for _, id := range a {
+		if !slices.Contains(b, id) {
+			rest = append(rest, id)
+		}
+	}
+	return rest
 }
 
 // isWell reports whether all that holds of these purposes was seen. Of others it was of late.
@@ -88,34 +142,64 @@ func isWell(d Domain, purposes []dnscheck.Purpose, findings []dnscheck.Finding) 
 	})
 }
 
-// isMass reports whether so many absent domains are too many.
-func (s *Service) isMass(ctx context.Context, r Reader, absent int) (bool, error) {
-	v := s.settings.Verify
-	if v.MassGuard <= 0 || absent < max(v.MassLeast, 1) {
-		return false, nil
+// masses tells of whom too many domains are absent, by how many are of each tenant: of
+// everybody, or else of some tenants.
+func (s *Service) masses(ctx context.Context, r Reader, absent map[ID]int) (all bool, tenants []ID, err error) {
+	total := massJudgement{absent: absent}.count(everybody)
+	if s.settings.Verify.MassGuard <= 0 || total < s.massLeast() {
+		return false, nil, nil
 	}
+	need, err := s.mass(ctx, r, "")
+	if err != nil {
+		return false, nil, err
+	}
+	counted := 0
+	for _, n := range absent {
+		counted += min(n, (need+1)/2)
+	}
+	if counted >= need {
+		return true, nil, nil
+	}
+	for tenant, n := range absent {
+		if n < s.massLeast() {
+			continue
+		}
+		if need, err = s.mass(ctx, r, tenant); err != nil {
+			return false, nil, err
+		}
+		if n >= need {
+			tenants = append(tenants, tenant)
+		}
+	}
+	slices.Sort(tenants)
+	return false, tenants, nil
+}
+
+func (s *Service) massLeast() int { return max(s.settings.Verify.MassLeast, 1) }
+
+// mass is how many absent domains of a tenant are too many; of all tenants where it is empty.
+func (s *Service) mass(ctx context.Context, r Reader, tenant ID) (int, error) {
 	// Of a large instance the count takes a while, and changes little.
-	holding, ok := s.holding.Get("")
+	holding, ok := s.holding.Get(tenant)
 	if !ok {
 		read := time.Now()
 		var err error
-		if holding, err = r.CountHolding(ctx); err != nil {
-			return false, err
+		if holding, err = r.CountHolding(ctx, tenant); err != nil {
+			return 0, err
 		}
-		s.holding.Put("", holding, read)
+		s.holding.Put(tenant, holding, read)
 	}
-	return 100*float64(absent) > v.MassGuard*float64(holding), nil
+	return max(s.massLeast(), int(s.settings.Verify.MassGuard*float64(holding)/100)+1), nil
 }
 
-// tellMass logs that the guard froze or thawed.
+// tellMass logs whose losses the guard holds back from now on, and whose no longer.
 func (s *Service) tellMass(j massJudgement) {
-	switch {
-	case !j.turned:
-	case j.guard.FrozenAt.IsZero():
-		s.log.Warn("the domains that lost their records at once are back but for a few: absences count again", "absent", j.absent)
-	default:
+	for _, tenant := range j.froze {
 		s.log.Error("too many domains lost their records at once: until they are back no proof is lost; if they are gone for good, wait until all of them were looked at, then run postseal guard release",
-			"absent", j.absent, "sweep", s.settings.Verify.VerifiedEvery)
+			"whose", tenant, "absent", j.count(tenant), "sweep", s.settings.Verify.VerifiedEvery)
+	}
+	for _, tenant := range j.thawed {
+		s.log.Warn("the domains that lost their records at once are back but for a few: absences count again", "whose", tenant, "absent", j.count(tenant))
 	}
 }
 
@@ -156,10 +240,12 @@ func MassStateOf(ctx context.Context, r Reader, p Principal) (m MassState, err e
 	if m.MassGuard, err = r.MassGuard(ctx); err != nil {
 		return m, err
 	}
-	if m.Absent, _, err = r.CountAbsent(ctx, m.ReleasedAt); err != nil {
+	absent, _, err := r.CountAbsent(ctx, m.ReleasedAt)
+	if err != nil {
 		return m, err
 	}
-	if m.Holding, err = r.CountHolding(ctx); err != nil {
+	m.Absent = massJudgement{absent: absent}.count(everybody)
+	if m.Holding, err = r.CountHolding(ctx, ""); err != nil {
 		return m, err
 	}
 	m.Domains, err = r.AbsentDomains(ctx, m.ReleasedAt, massShown)

@@ -158,8 +158,8 @@ func TestMassLossIsFrozenUntilTheRecordsAreBack(t *testing.T) {
 		}
 		time.Sleep(4 * 24 * time.Hour)
 		n := h.count(ds)
-		if n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 || n[sender.Lapsing]+n[sender.Verified] != 100 {
-			t.Fatalf("%v: the twentieth absence freezes", n)
+		if n[sender.Lapsed] != 0 || n[sender.Lapsing] > 28 || n[sender.Lapsing]+n[sender.Verified] != 100 {
+			t.Fatalf("%v: the twentieth absence of a tenant and the tenth of each freeze", n)
 		}
 		// A node that has just started knows of the freeze.
 		fresh := h.node()
@@ -171,7 +171,7 @@ func TestMassLossIsFrozenUntilTheRecordsAreBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := h.count(ds); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 {
+		if n := h.count(ds); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 28 {
 			t.Errorf("%v after a restart", n)
 		}
 		for _, d := range ds[1:] {
@@ -223,6 +223,153 @@ func TestMassLossIsSeenByAllNodesTogether(t *testing.T) {
 		}
 		if n := h.instanceEvents(); len(n) != 1 || n[0] != "mass-guard.frozen" {
 			t.Errorf("events %q", n)
+		}
+	}, sparing)
+}
+
+// Whose losses are held back is read off how many domains each tenant has that hold something,
+// and how many of those are absent.
+func TestMassIsOfEverybodyOrOfOneTenant(t *testing.T) {
+	type has struct{ holding, absent int }
+	times := func(n int, one has) (all []has) {
+		for range n {
+			all = append(all, one)
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		tenants   []has // at least 4, and more than 5 %
+		everybody bool
+		held      int // of the tenants, from the first
+	}{
+		"too few":                               {[]has{{8, 3}}, false, 0},
+		"the only tenant":                       {[]has{{8, 4}}, false, 1},
+		"all that one of two has":               {[]has{{8, 8}, {8, 0}}, false, 1},
+		"one has many and another one":          {[]has{{8, 8}, {8, 1}}, false, 1},
+		"each has half of a mass":               {[]has{{8, 2}, {8, 2}}, true, 0},
+		"all of small tenants":                  {times(4, has{1, 1}), true, 0},
+		"some of small tenants":                 {append(times(3, has{1, 1}), has{1, 0}), false, 0},
+		"one of many tenants":                   {append([]has{{10, 4}}, times(9, has{10, 0})...), false, 1},
+		"two that are a mass by themselves":     {append([]has{{10, 4}, {10, 5}}, times(18, has{10, 0})...), false, 2},
+		"a few of many":                         {append([]has{{10, 3}, {10, 2}}, times(8, has{10, 0})...), false, 0},
+		"more than the share of many":           {append([]has{{10, 3}, {10, 3}}, times(8, has{10, 0})...), true, 0},
+		"the share of a large tenant, not more": {[]has{{100, 5}}, false, 0},
+		"more than the share of a large tenant": {[]has{{100, 6}}, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onFakeTime(t, func(t *testing.T, h *harness) {
+				d := h.domain("example.org", dnscheck.Ownership)
+				insert := func(tenant sender.ID, n, absent int) {
+					err := h.store.Update(t.Context(), func(tx sender.Tx) error {
+						for i := range n {
+							other := h.read(d)
+							other.ID, other.Tenant = sender.NewID(), tenant
+							other.Name, other.NextCheck = d.Name.Child(fmt.Sprint("d", i)), time.Time{}
+							if i < absent {
+								other.AbsentSince = time.Now()
+							}
+							if err := tx.InsertDomain(t.Context(), other); err != nil {
+								return err
+							}
+						}
+						return nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				own := tt.tenants[0]
+				insert(h.tenant.ID, own.holding-1, own.absent-1)
+				want := []sender.ID{h.tenant.ID}
+				for i, other := range tt.tenants[1:] {
+					tenant, _ := h.newTenant(fmt.Sprint("tenant ", i))
+					insert(tenant.ID, other.holding, other.absent)
+					want = append(want, tenant.ID)
+				}
+				h.withdraw(d, dnscheck.Ownership)
+				time.Sleep(25 * time.Hour)
+				state, err := h.MassState(t.Context(), operator)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = want[:tt.held]
+				if slices.Sort(want); state.Everybody != tt.everybody || !slices.Equal(state.Tenants, want) || state.FrozenAt.IsZero() != (!tt.everybody && tt.held == 0) {
+					t.Errorf("held back for everybody: %t, for %d tenants, since %s", state.Everybody, len(state.Tenants), state.FrozenAt)
+				}
+				status := sender.Lapsing
+				if tt.everybody || tt.held > 0 {
+					status = sender.Verified
+				}
+				if got := h.status(d, dnscheck.Ownership, "r1"); got != status {
+					t.Errorf("ownership is %s, want %s", got, status)
+				}
+			}, sparing, func(set *sender.Settings) { set.Verify.MassLeast = 4 })
+		})
+	}
+}
+
+// A tenant that takes the records of all of its domains away keeps nobody else's proofs from
+// being lost, nor gets rid of its own before an operator has looked.
+func TestTenantsOwnMassHoldsNobodyElse(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, h *harness) {
+		hostile := h.tenant.ID
+		ds := h.many(30)
+		h.tenant, h.admin = h.newTenant("neighbour")
+		var neighbours []sender.Domain
+		for i := range 12 {
+			neighbours = append(neighbours, h.domain(fmt.Sprintf("n%d.test", i), dnscheck.Ownership))
+		}
+		time.Sleep(25 * time.Hour)
+		for _, d := range ds {
+			h.withdraw(d, dnscheck.Ownership)
+		}
+		time.Sleep(30 * time.Hour)
+		h.withdraw(neighbours[0], dnscheck.Ownership)
+		time.Sleep(70 * time.Hour)
+		if n := h.count(ds); n[sender.Lapsed] != 0 || n[sender.Lapsing] > 19 {
+			t.Errorf("%v of the tenant that lost many", n)
+		}
+		if n := h.count(neighbours); n[sender.Lapsed] != 1 || n[sender.Verified] != 11 {
+			t.Errorf("%v of its neighbour", n)
+		}
+		state, err := h.MassState(t.Context(), operator)
+		if err != nil || state.Everybody || !slices.Equal(state.Tenants, []sender.ID{hostile}) {
+			t.Errorf("%+v, %v", state, err)
+		}
+		since := state.FrozenAt
+
+		for _, d := range neighbours[1:] {
+			h.withdraw(d, dnscheck.Ownership)
+		}
+		time.Sleep(70 * time.Hour)
+		if n := h.count(neighbours); n[sender.Lapsed] != 1 || n[sender.Lapsing] > 9 {
+			t.Errorf("%v of the neighbour when both have lost many", n)
+		}
+		if state, err = h.MassState(t.Context(), operator); err != nil || !state.Everybody || len(state.Tenants) > 0 || !state.FrozenAt.Equal(since) {
+			t.Errorf("when both have lost many: %+v, %v", state, err)
+		}
+		if _, err := h.ReleaseMass(t.Context(), operator, "both are gone"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(70 * time.Hour)
+		if n := h.count(append(ds, neighbours...)); n[sender.Lapsed] != 42 {
+			t.Errorf("%v after the release", n)
+		}
+		if state, err = h.MassState(t.Context(), operator); err != nil || state.Everybody || len(state.Tenants) > 0 {
+			t.Errorf("after the release: %+v, %v", state, err)
+		}
+		es, err := h.store.Events(t.Context(), "", sender.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range es {
+			got = append(got, string(e.Type)+" "+e.Data["whose"])
+		}
+		if want := []string{
+			"mass-guard.frozen " + string(hostile), "mass-guard.thawed " + string(hostile), "mass-guard.frozen everybody", "mass-guard.released ",
+		}; !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
 		}
 	}, sparing)
 }

@@ -25,7 +25,7 @@ type Service struct {
 	log      *slog.Logger
 
 	sick        sickness
-	holding     Recent[string, int]  // one: how many domains hold something
+	holding     Recent[ID, int]      // how many domains hold something, by tenant; empty: of all
 	recalled    Recent[string, bool] // one: checks that are too far away were brought forward
 	serviceName dnscheck.Name
 	codeKey     []byte                     // keys the hashes of verification codes and recipients
@@ -74,7 +74,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		allowed: Recent[author, Decision]{Age: time.Second}, compiled: Recent[edition, *compiled]{Age: time.Hour, Most: 200},
 		looks:     make(map[lookKey]*look),
 		visited:   Recent[ID, time.Time]{Age: time.Hour},
-		holding:   Recent[string, int]{Age: c.Settings.Verify.VerifiedEvery / 500},
+		holding:   Recent[ID, int]{Age: c.Settings.Verify.VerifiedEvery / 500},
 		recalled:  Recent[string, bool]{Age: c.Settings.Verify.LapsingEvery},
 		ownRelays: Recent[ID, *Relay]{Age: time.Second}, tenants: Recent[ID, Tenant]{Age: time.Second}, looked: Recent[lookKey, time.Time]{Age: c.Settings.Verify.Freshness},
 	}

@@ -44,12 +44,13 @@ type Reader interface {
 	Tombstones(ctx context.Context, tenant ID, page Page) ([]Tombstone, error)
 
 	// MassGuard is of the whole instance, as are CountAbsent (domains whose AbsentSince
-	// is later than that, and the latest of those times), AbsentDomains (the same, the
-	// longest absent first) and CountHolding (domains of which something holds).
+	// is later than that, by tenant, and the latest of those times) and AbsentDomains (the
+	// same, the longest absent first). CountHolding counts domains of which something holds:
+	// of a tenant, or of all where it is empty.
 	MassGuard(ctx context.Context) (MassGuard, error)
-	CountAbsent(ctx context.Context, after time.Time) (n int, newest time.Time, err error)
+	CountAbsent(ctx context.Context, after time.Time) (byTenant map[ID]int, newest time.Time, err error)
 	AbsentDomains(ctx context.Context, after time.Time, limit int) ([]Domain, error)
-	CountHolding(ctx context.Context) (int, error)
+	CountHolding(ctx context.Context, tenant ID) (int, error)
 
 	// Hold returns who holds a name, of whatever tenant; NotFound where nobody does.
 	Hold(ctx context.Context, name dnscheck.Name) (Hold, error)

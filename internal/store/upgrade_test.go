@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"reflect"
@@ -105,6 +106,30 @@ func TestDatabaseOfTheSecondSchemaUpgradesWithEverythingInIt(t *testing.T) {
 				t.Errorf("setting: %q, %v", got, err)
 			}
 		})
+	}
+}
+
+// A freeze of the ninth schema was everybody's.
+func TestFreezeOfTheNinthSchemaIsEverybodys(t *testing.T) {
+	for name, dsn := range map[string]func(testing.TB) string{
+		"sqlite":   func(t testing.TB) string { return filepath.Join(t.TempDir(), "postseal.db") },
+		"postgres": storetest.Postgres,
+	} {
+		for _, frozenAt := range []int64{0, 1772366400000000} {
+			t.Run(fmt.Sprint(name, " ", frozenAt > 0), func(t *testing.T) {
+				c := Config{DSN: dsn(t), SealKeys: ring(t, GenerateKey()), Log: slog.New(slog.DiscardHandler), Migrate: true}
+				makeSchema(t, c, 9, fmt.Sprintf("UPDATE mass_guard SET frozen_at = %d, reason = 'it was true'", frozenAt))
+				s, err := Open(t.Context(), c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = s.Close() }()
+				want := sender.MassGuard{FrozenAt: moment(frozenAt), Everybody: frozenAt > 0, Reason: "it was true"}
+				if g, err := s.MassGuard(t.Context()); err != nil || !reflect.DeepEqual(g, want) {
+					t.Errorf("%+v, %v; want %+v", g, err, want)
+				}
+			})
+		}
 	}
 }
 

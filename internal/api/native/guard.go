@@ -12,6 +12,8 @@ import (
 
 type massBody struct {
 	FrozenAt   time.Time    `json:"frozenAt,omitzero" doc:"Absent while nothing is held back."`
+	Everybody  bool         `json:"everybody" doc:"The losses of all tenants are held back."`
+	Tenants    []sender.ID  `json:"tenants" doc:"Where not everybody's: the tenants whose losses are held back."`
 	Absent     int          `json:"absent" doc:"Domains of which something that holds was not found; those that were released are not counted."`
 	Holding    int          `json:"holding" doc:"Domains of which something holds."`
 	Domains    []absentBody `json:"domains" doc:"The first hundred of the absent ones, the longest absent first."`
@@ -29,7 +31,7 @@ type absentBody struct {
 
 func massOf(m sender.MassState) massBody {
 	b := massBody{
-		FrozenAt: m.FrozenAt, Absent: m.Absent, Holding: m.Holding, Domains: make([]absentBody, len(m.Domains)),
+		FrozenAt: m.FrozenAt, Everybody: m.Everybody, Tenants: append([]sender.ID{}, m.Tenants...), Absent: m.Absent, Holding: m.Holding, Domains: make([]absentBody, len(m.Domains)),
 		ReleasedAt: m.ReleasedAt, ReleasedBy: m.ReleasedBy, Reason: m.Reason,
 	}
 	for i, d := range m.Domains {
@@ -42,7 +44,7 @@ func (e *edge) massGuard() {
 	tags := []string{"Mass guard"}
 	register(e, huma.Operation{
 		OperationID: "get-mass-guard", Method: http.MethodGet, Path: "/v1/mass-guard", Tags: tags, Summary: "See whether losses are held back",
-		Description: "For operators. While too many domains have lost their records at once, no proof is lost.",
+		Description: "For operators. While too many domains have lost their records at once, no proof is lost: nobody's, or where they are one tenant's, none of that tenant's.",
 	}, func(ctx context.Context, p sender.Principal, _ *struct{}) (*body[massBody], error) {
 		m, err := e.service.MassState(ctx, p)
 		return &body[massBody]{massOf(m)}, err

@@ -49,21 +49,36 @@ func (q *Queries) AbsentDomains(ctx context.Context, after int64, most int64) ([
 	return items, nil
 }
 
-const countAbsent = `-- name: CountAbsent :one
-SELECT count(*) AS n, CAST(COALESCE(MAX(absent_at), 0) AS BIGINT) AS newest
+const countAbsent = `-- name: CountAbsent :many
+SELECT tenant_id, count(*) AS n, CAST(MAX(absent_at) AS BIGINT) AS newest
 FROM domains WHERE absent_at > 0 AND absent_at > $1
+GROUP BY tenant_id
 `
 
 type CountAbsentRow struct {
-	N      int64
-	Newest int64
+	TenantID string
+	N        int64
+	Newest   int64
 }
 
-func (q *Queries) CountAbsent(ctx context.Context, after int64) (CountAbsentRow, error) {
-	row := q.db.QueryRow(ctx, countAbsent, after)
-	var i CountAbsentRow
-	err := row.Scan(&i.N, &i.Newest)
-	return i, err
+func (q *Queries) CountAbsent(ctx context.Context, after int64) ([]CountAbsentRow, error) {
+	rows, err := q.db.Query(ctx, countAbsent, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountAbsentRow
+	for rows.Next() {
+		var i CountAbsentRow
+		if err := rows.Scan(&i.TenantID, &i.N, &i.Newest); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const countHolding = `-- name: CountHolding :one
@@ -77,9 +92,20 @@ func (q *Queries) CountHolding(ctx context.Context) (int64, error) {
 	return count, err
 }
 
+const countHoldingOf = `-- name: CountHoldingOf :one
+SELECT count(*) FROM domains WHERE tenant_id = $1 AND holds
+`
+
+func (q *Queries) CountHoldingOf(ctx context.Context, tenantID string) (int64, error) {
+	row := q.db.QueryRow(ctx, countHoldingOf, tenantID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const lockMassGuard = `-- name: LockMassGuard :one
 UPDATE mass_guard SET id = id WHERE id = 1
-RETURNING id, frozen_at, released_at, released_by, reason
+RETURNING id, frozen_at, released_at, released_by, reason, everybody, tenants
 `
 
 // Writes nothing new, but takes the row's lock until the end of the transaction.
@@ -92,12 +118,14 @@ func (q *Queries) LockMassGuard(ctx context.Context) (MassGuard, error) {
 		&i.ReleasedAt,
 		&i.ReleasedBy,
 		&i.Reason,
+		&i.Everybody,
+		&i.Tenants,
 	)
 	return i, err
 }
 
 const massGuard = `-- name: MassGuard :one
-SELECT id, frozen_at, released_at, released_by, reason FROM mass_guard WHERE id = 1
+SELECT id, frozen_at, released_at, released_by, reason, everybody, tenants FROM mass_guard WHERE id = 1
 `
 
 func (q *Queries) MassGuard(ctx context.Context) (MassGuard, error) {
@@ -109,17 +137,21 @@ func (q *Queries) MassGuard(ctx context.Context) (MassGuard, error) {
 		&i.ReleasedAt,
 		&i.ReleasedBy,
 		&i.Reason,
+		&i.Everybody,
+		&i.Tenants,
 	)
 	return i, err
 }
 
 const putMassGuard = `-- name: PutMassGuard :exec
-UPDATE mass_guard SET frozen_at = $1, released_at = $2, released_by = $3, reason = $4
+UPDATE mass_guard SET frozen_at = $1, everybody = $2, tenants = $3, released_at = $4, released_by = $5, reason = $6
 WHERE id = 1
 `
 
 type PutMassGuardParams struct {
 	FrozenAt   int64
+	Everybody  bool
+	Tenants    string
 	ReleasedAt int64
 	ReleasedBy string
 	Reason     string
@@ -128,6 +160,8 @@ type PutMassGuardParams struct {
 func (q *Queries) PutMassGuard(ctx context.Context, arg PutMassGuardParams) error {
 	_, err := q.db.Exec(ctx, putMassGuard,
 		arg.FrozenAt,
+		arg.Everybody,
+		arg.Tenants,
 		arg.ReleasedAt,
 		arg.ReleasedBy,
 		arg.Reason,

@@ -139,6 +139,8 @@ type MassGuard struct {
 	ReleasedAt int64
 	ReleasedBy string
 	Reason     string
+	Everybody  bool
+	Tenants    string
 }
 
 type Message struct {

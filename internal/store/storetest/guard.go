@@ -26,24 +26,28 @@ func absentDomains(w *world) {
 	got, err = w.AbsentDomains(w.ctx, start, 10)
 	w.must(err)
 	w.same("those since a release", got, all[1:])
-	count := func(after time.Time) int {
+	counted := func(what string, after time.Time, want map[sender.ID]int) {
+		w.Helper()
 		n, newest, err := w.CountAbsent(w.ctx, after)
 		w.must(err)
-		if n > 0 && !newest.Equal(start.Add(2*time.Hour)) {
+		if len(n) > 0 && !newest.Equal(start.Add(2*time.Hour)) {
 			w.Errorf("the newest absence is of %s", newest)
 		}
-		return n
+		w.same(what, n, want)
 	}
-	if n, m, o := count(time.Time{}), count(start), count(start.Add(2*time.Hour)); n != 3 || m != 2 || o != 0 {
-		w.Errorf("counted %d, %d since a release, %d since another", n, m, o)
-	}
-	holding := func(want int) {
+	counted("all", time.Time{}, map[sender.ID]int{w.a: 2, w.b: 1})
+	counted("since a release", start, map[sender.ID]int{w.a: 1, w.b: 1})
+	counted("since another", start.Add(2*time.Hour), map[sender.ID]int{})
+	holding := func(tenant sender.ID, want int) {
 		w.Helper()
-		if n, err := w.CountHolding(w.ctx); err != nil || n != want {
-			w.Errorf("%d domains hold something, %v; want %d", n, err, want)
+		if n, err := w.CountHolding(w.ctx, tenant); err != nil || n != want {
+			w.Errorf("%d domains of %q hold something, %v; want %d", n, tenant, err, want)
 		}
 	}
-	holding(3)
+	holding("", 3)
+	holding(w.a, 2)
+	holding(w.b, 1)
+	holding(sender.NewID(), 0)
 
 	back := all[0]
 	back.AbsentSince, back.Facets = time.Time{}, pending.Facets
@@ -53,21 +57,25 @@ func absentDomains(w *world) {
 		}
 		return tx.DeleteDomain(w.ctx, w.b, all[1].ID)
 	})
-	if n := count(time.Time{}); n != 1 {
-		w.Errorf("counted %d after one is back and one is deleted", n)
-	}
-	holding(1)
+	counted("after one is back and one is deleted", time.Time{}, map[sender.ID]int{w.a: 1})
+	holding("", 1)
+	holding(w.b, 0)
 }
 
 func massGuard(w *world) {
 	got, err := w.MassGuard(w.ctx)
 	w.must(err)
 	w.same("at first", got, sender.MassGuard{})
-	want := sender.MassGuard{FrozenAt: start, ReleasedAt: start.Add(-time.Hour), ReleasedBy: sender.NewID(), Reason: "it is true"}
+	want := sender.MassGuard{FrozenAt: start, Everybody: true, ReleasedAt: start.Add(-time.Hour), ReleasedBy: sender.NewID(), Reason: "it is true"}
 	w.do(func(tx sender.Tx) error { return tx.PutMassGuard(w.ctx, want) })
 	got, err = w.MassGuard(w.ctx)
 	w.must(err)
 	w.same("kept", got, want)
+	want.Everybody, want.Tenants = false, []sender.ID{w.a, w.b}
+	w.do(func(tx sender.Tx) error { return tx.PutMassGuard(w.ctx, want) })
+	got, err = w.MassGuard(w.ctx)
+	w.must(err)
+	w.same("kept by tenant", got, want)
 
 	const n = 8
 	var all sync.WaitGroup
