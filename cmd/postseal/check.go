@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/mattn/go-isatty"
@@ -48,7 +50,24 @@ type checkCmd struct {
 
 // Help is what --help says at the end.
 func (checkCmd) Help() string {
-	return "Ends with 0 if all is as it should be, 1 if there is something to fix, and 2 if there is nothing to fix but not everything could be told."
+	return "Ends with 0 if all is as it should be, 1 if there is something to fix, 2 if there is nothing to fix but not everything could be told, and 64 if nothing could be looked at, as what was given cannot be used."
+}
+
+// AfterApply refuses flags without a value: the variable of a script that is empty would
+// else have other things looked at than are meant.
+func (checkCmd) AfterApply(ctx *kong.Context) error {
+	for _, p := range ctx.Path {
+		if p.Flag == nil {
+			continue
+		}
+		switch v := p.Flag.Target; v.Kind() {
+		case reflect.String, reflect.Slice:
+			if v.Len() == 0 {
+				return fmt.Errorf("--%s is empty", p.Flag.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // The exit codes of check.
@@ -61,12 +80,18 @@ const (
 // for resolvers at home.
 const atOnce = 8
 
-// Run is the command. An interrupt must not look like a check without findings.
+// Run is the command. An interrupt must not look like a check without findings, and what
+// cannot be used not like one that found something.
 func (c *checkCmd) Run(s *streams) error {
 	err := c.check(s)
-	if s.ctx.Err() != nil {
+	_, told := errors.AsType[ended](err)
+	switch {
+	case s.ctx.Err() != nil:
 		fmt.Fprintln(s.errOut, "postseal: interrupted, not everything was looked at")
 		return ended(exitUnknown)
+	case err != nil && !told:
+		fmt.Fprintln(s.errOut, "postseal:", err)
+		return ended(exitUsage)
 	}
 	return err
 }

@@ -62,7 +62,10 @@ func (e ended) Error() string { return fmt.Sprintf("ended with %d", int(e)) }
 // exit is how kong asks for the end of the program, carried as a panic to run.
 type exit int
 
-// run is main without the process: 0 is success, 1 a failure, 2 wrong usage. A command may
+// exitUsage is EX_USAGE of BSD's sysexits: no command has this code for anything else.
+const exitUsage = 64
+
+// run is main without the process: 0 is success, 1 a failure, 64 wrong usage. A command may
 // end with a code of its own meaning, which its help tells.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	defer func() {
@@ -76,7 +79,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		kong.Writers(stdout, stderr), kong.Exit(func(n int) { panic(exit(n)) }), kong.UsageOnError())
 	if err != nil {
 		fmt.Fprintln(stderr, "postseal:", err)
-		return 2
+		return 1
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
@@ -84,7 +87,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "postseal: %v\nRun postseal --help for what there is.\n", err)
-		return 2
+		return exitUsage
 	}
 	if err := parsed.Run(&streams{ctx: ctx, env: env, in: stdin, out: stdout, errOut: stderr}); err != nil {
 		if e, ok := errors.AsType[ended](err); ok {
