@@ -2,9 +2,7 @@ package dnscheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -151,8 +149,8 @@ const nowhere = "%s does not exist in the DNS: correct the name, or have it dele
 
 // reportSPF reads the policy of a domain. With include it also wants the senders that are
 // listed there to be authorised.
-func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport {
-	r := SPFReport{Report: newReport(domain)}
+func reportSPF(ctx context.Context, ask lookups, domain, include Name) (r SPFReport) {
+	r.Report = newReport(domain)
 	a := ask(ctx, question{domain.s, dns.TypeTXT})
 	if !a.told() || a.result == SawLoop {
 		r.silent(a)
@@ -237,6 +235,7 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 	r.Lookups, r.Voids = r.Tree.Lookups, r.Tree.Voids
 	r.judge(domain)
 	r.remark(records[0])
+	defer func() { r.strangers(ctx, ask, domain) }()
 	if include.IsZero() || r.Code == CodeSPFSyntax && r.Tree.Code == CodeSPFSyntax {
 		return r
 	}
@@ -325,8 +324,14 @@ func (r *SPFReport) judge(domain Name) {
 		r.is(CodeSPFSyntax, "%s; remove %s, or have that corrected, since receivers refuse your record as a whole.", n.Problem, term(n))
 		return
 	}
-	if n := find(CodeSPFIncludeBroken, CodeSPFMultiple); n != nil {
-		r.is(CodeSPFIncludeBroken, "%s: remove %s, or have that corrected.", n.Problem, term(n))
+	if broken := slices.DeleteFunc(slices.Clone(problems), func(n *SPFNode) bool { return n.Code != CodeSPFIncludeBroken && n.Code != CodeSPFMultiple }); len(broken) > 0 {
+		var what, terms []string
+		for _, n := range broken {
+			if !slices.Contains(what, n.Problem) {
+				what, terms = append(what, n.Problem), append(terms, term(n))
+			}
+		}
+		r.is(CodeSPFIncludeBroken, "%s: remove %s, or have that corrected.", strings.Join(what, ", and "), strings.Join(slices.Compact(terms), " and "))
 		return
 	}
 	if n := find(CodeSPFTooManyLookups); n != nil || r.Endless || r.Lookups > maxSPFLookups {
@@ -382,8 +387,6 @@ func (r *SPFReport) remark(record string) {
 		return
 	}
 	switch i := parsed.all(); {
-	case i >= 0 && parsed.Terms[i].Qualifier == SPFPass:
-		r.note("%s authorises the whole Internet: end the record with ~all or -all.", quote(parsed.Terms[i].Text))
 	case i >= 0 && parsed.Terms[i].Qualifier == SPFNeutral:
 		r.note("%s says nothing about who is not listed: end the record with ~all or -all.", quote(parsed.Terms[i].Text))
 	case i < 0 && parsed.Redirect == nil:
@@ -411,6 +414,27 @@ func (r *SPFReport) remark(record string) {
 	}
 	if len(record) > 450 {
 		r.note("the record has %d characters: beyond about 450 some answers no longer fit into a packet (RFC 7208, section 3.4).", len(record))
+	}
+}
+
+// nobody are addresses that no host has (RFC 6666; RFC 1122, section 3.2.1.3; RFC 1112, section
+// 4): who authorises one of them authorises half of the Internet at least.
+var nobody = []netip.Addr{verdictProbe, netip.MustParseAddr("0.80.79.83"), netip.MustParseAddr("240.80.79.83")}
+
+// strangers finds records that authorise everybody, or nearly so: whoever forges mail passes.
+func (r *SPFReport) strangers(ctx context.Context, ask lookups, domain Name) {
+	for _, ip := range nobody {
+		ev := EvaluateSPF(ctx, ask, SPFQuery{IP: ip, Domain: domain.s, Sender: "postmaster@" + domain.s, HELO: domain.s})
+		if ev.Result != SPFPass {
+			continue
+		}
+		const what = "the SPF record at %s authorises hosts that are nobody's, such as %s, so anybody can send as %s: take %s out, name the hosts that send, and end with ~all or -all."
+		if r.Outcome == Match {
+			r.is(CodeValueMismatch, what, domain, ip, domain, quote(ev.Mechanism))
+		} else { // that makes all mail fail, or ours
+			r.note(what, domain, ip, domain, quote(ev.Mechanism))
+		}
+		return
 	}
 }
 
@@ -516,9 +540,9 @@ func reportDKIM(ctx context.Context, ask lookups, s Signature) DKIMReport {
 		r.silent(a)
 		return r
 	case a.result == SawNXDOMAIN:
-		r.is(CodeNXDOMAIN, "nothing exists at %s: publish the key, or correct the selector.", key)
+		r.is(CodeNXDOMAIN, "nothing exists at %s: publish the record that whoever signs asks for there, or correct the selector.", key)
 	case a.result == SawNODATA:
-		r.is(CodeNODATA, "%s exists and has no key: publish it as TXT.", key)
+		r.is(CodeNODATA, "%s exists and has no key: publish the record that whoever signs asks for there.", key)
 	}
 	if a.result != SawAnswer {
 		if len(a.chain) > 0 {
@@ -567,6 +591,8 @@ func reportMX(ctx context.Context, ask lookups, domain Name) MXReport {
 	for _, v := range a.values() {
 		r.Observed = append(r.Observed, shown(v))
 	}
+	var literals, nowhere []string
+	null := false
 	for _, rr := range a.records {
 		mx, ok := rr.(*dns.MX)
 		if !ok {
@@ -575,19 +601,39 @@ func reportMX(ctx context.Context, ask lookups, domain Name) MXReport {
 		host := bare(mx.Mx)
 		if host == "" {
 			r.note("the null MX says that %s receives no mail (RFC 7505).", domain)
-			if len(a.records) > 1 {
-				r.is(CodeMXExtra, "%s has a null MX beside other exchanges: remove one or the other.", domain)
-			}
+			null = len(a.records) > 1
 			continue
 		}
 		if _, err := netip.ParseAddr(host); err == nil {
-			r.is(CodeNXDOMAIN, "the MX of %s has the address %s where a name belongs: give the host a name with that address, and put the name there.", domain, host)
+			literals = append(literals, host)
 			continue
 		}
-		var dnsErr *net.DNSError
-		if _, err := ask.LookupNetIP(ctx, "ip", host); errors.As(err, &dnsErr) && dnsErr.IsNotFound {
-			r.is(CodeNXDOMAIN, "the exchange %s of %s has no address: correct its name, or remove it.", cut(host), domain)
+		if _, err := ask.LookupNetIP(ctx, "ip", host); notFound(err) {
+			nowhere = append(nowhere, cut(host))
+		} else if a := ask(ctx, question{host, dns.TypeA}); len(a.chain) > 0 {
+			r.note("the exchange %s is a CNAME, to which some hosts deliver nothing (RFC 2181, section 10.3): give it addresses of its own, or name %s in its place.", cut(host), cut(a.chain[len(a.chain)-1]))
+		} else if err != nil {
+			r.note("there is no answer about the address of the exchange %s.", cut(host))
 		}
+	}
+	slices.Sort(literals) // answers come in any order
+	slices.Sort(nowhere)
+	var faults []string
+	if null {
+		faults = append(faults, "it has a null MX beside other exchanges: remove one or the other")
+	}
+	if len(literals) > 0 {
+		faults = append(faults, fmt.Sprintf("%s is an address where a name belongs: give the host a name with that address, and put the name there", strings.Join(literals, ", ")))
+	}
+	if len(nowhere) > 0 {
+		faults = append(faults, fmt.Sprintf("%s %s no address: correct the name, or remove it", strings.Join(nowhere, ", "), plural(len(nowhere), "has", "have")))
+	}
+	if len(faults) > 0 {
+		code := CodeNXDOMAIN
+		if null {
+			code = CodeMXExtra
+		}
+		r.is(code, "the MX record of %s is wrong; %s.", domain, strings.Join(faults, "; "))
 	}
 	return r
 }

@@ -45,6 +45,7 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"syntax of another", apex("v=spf1 include:x.example ~all") + `x.example. TXT "v=spf1 foo"`, CodeSPFSyntax, 1, `remove "include:x.example"`, ""},
 		{"fault behind an include", apex("v=spf1 include:y.example ~all") + "y.example. TXT \"v=spf1 include:x.example\"\n", CodeSPFIncludeBroken, 2, `remove "include:y.example", which leads there`, ""},
 		{"dead include", apex("v=spf1 include:x.example ~all"), CodeSPFIncludeBroken, 1, `remove "include:x.example"`, ""},
+		{"dead includes", apex("v=spf1 include:x.example include:z.example a:example.net ~all") + "z.example. TXT \"v=spf1 a\"\nz.example. TXT \"v=spf1 mx\"", CodeSPFIncludeBroken, 3, `remove "include:x.example" and "include:z.example", or`, ""},
 		{"include with two", apex("v=spf1 include:x.example ~all") + "x.example. TXT \"v=spf1 a\"\nx.example. TXT \"v=spf1 mx\"", CodeSPFIncludeBroken, 1, "2 SPF records", ""},
 		{"too many", apex("v=spf1"+many.String()+" ~all") + hosts.String(), CodeSPFTooManyLookups, 11, "11 DNS look-ups", ""},
 		{"circle", apex("v=spf1 include:example.org ~all"), CodeSPFTooManyLookups, 1, "circle", ""},
@@ -53,7 +54,15 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"include behind all", apex("v=spf1 -all include:x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", ""},
 		{"void redirect", apex("v=spf1 ~all redirect=x.example"), CodeSPFIncludeUnreachable, 0, "put include:x.example before that", ""},
 		{"void redirect in front", apex("v=spf1 redirect=x.example ~all"), CodeSPFIncludeUnreachable, 0, "remove it, or put include:x.example", ""},
-		{"everybody", apex("v=spf1 +all"), CodeMatch, 0, "", "whole Internet"},
+		{"everybody", apex("v=spf1 +all"), CodeValueMismatch, 0, `anybody can send as example.org: take "+all" out`, ""},
+		{"everybody with an address", apex("v=spf1 ip4:0.0.0.0/0 -all"), CodeValueMismatch, 0, `such as 0.80.79.83`, ""},
+		{"half of all addresses", apex("v=spf1 ip4:128.0.0.0/1 -all"), CodeValueMismatch, 0, `such as 240.80.79.83`, ""},
+		{"everybody by the width of an a", apex("v=spf1 a/0 -all") + "example.org. A 192.0.2.1", CodeValueMismatch, 1, `take "a/0" out`, ""},
+		{"everybody behind an include", apex("v=spf1 include:x.example -all") + `x.example. TXT "v=spf1 all"`, CodeValueMismatch, 1, `take "include:x.example" out`, ""},
+		{"everybody but behind -all", apex("v=spf1 -all all"), CodeMatch, 0, "", ""},
+		{"nobody in front of everybody", apex("v=spf1 -ip4:0.0.0.0/0 -ip6:::/0 all"), CodeMatch, 0, "", ""},
+		{"everybody and a dead include", apex("v=spf1 all include:x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", "anybody can send as example.org"},
+		{"wide, and not everybody", apex("v=spf1 ip4:10.0.0.0/8 -all"), CodeMatch, 0, "", ""},
 		{"neutral", apex("v=spf1 ip4:192.0.2.1 ?all"), CodeMatch, 0, "", "not listed"},
 		{"open end", apex("v=spf1 ip4:192.0.2.1"), CodeMatch, 0, "", "not listed"},
 		{"ptr", apex("v=spf1 ptr ~all"), CodeMatch, 1, "", "should not be used"},
@@ -165,9 +174,6 @@ func TestPostureOfTheRest(t *testing.T) {
 		if string(p.DMARC.Disposition) != tt.dispositions {
 			t.Errorf("%s: %s is asked for", tt.title, p.DMARC.Disposition)
 		}
-		if strings.HasPrefix(tt.title, "address for") && !strings.Contains(p.MX.Fix, "192.0.2.7 where a name belongs") {
-			t.Errorf("%s: %s", tt.title, p.MX.Fix)
-		}
 		if strings.HasPrefix(tt.title, "escaped") && !strings.Contains(dkim.Fix, `(v=DKIM1\ is not DKIM1)`) {
 			t.Errorf("%s: %s", tt.title, dkim.Fix)
 		}
@@ -190,6 +196,28 @@ func TestPostureOfNoDomainSaysSo(t *testing.T) {
 		if r.Code != code || !strings.Contains(r.Fix, "gone.example.org does not exist in the DNS") {
 			t.Errorf("%s: %s", r.Code, r.Fix)
 		}
+	}
+}
+
+func TestPostureTellsAllThatIsWrongWithExchanges(t *testing.T) {
+	mx := postureOf(t, `example.org. MX 10 192.0.2.7.
+example.org. MX 10 gone.example.
+example.org. MX 20 lost.example.
+example.org. MX 20 alias.example.
+alias.example. CNAME mx.example.
+example.org. MX 20 mx.example.
+mx.example. A 192.0.2.1`, nil).MX
+	want := "The MX record of example.org is wrong; 192.0.2.7 is an address where a name belongs: give the host a name with that address, and put the name there; gone.example, lost.example have no address: correct the name, or remove it."
+	if mx.Code != CodeNXDOMAIN || mx.Fix != want {
+		t.Errorf("%s: %s", mx.Code, mx.Fix)
+	}
+	if len(mx.Notes) != 1 || !strings.HasPrefix(mx.Notes[0], "The exchange alias.example is a CNAME") || !strings.Contains(mx.Notes[0], "name mx.example in its place") {
+		t.Errorf("notes %q", mx.Notes)
+	}
+	mx = postureOf(t, `example.org. MX 0 .
+example.org. MX 10 gone.example.`, nil).MX
+	if mx.Code != CodeMXExtra || !strings.Contains(mx.Fix, "null MX beside other exchanges") || !strings.Contains(mx.Fix, "gone.example has no address") {
+		t.Errorf("%s: %s", mx.Code, mx.Fix)
 	}
 }
 
