@@ -425,6 +425,10 @@ var nobody = []netip.Addr{verdictProbe, netip.MustParseAddr("0.80.79.83"), netip
 func (r *SPFReport) strangers(ctx context.Context, ask lookups, domain Name) {
 	for _, ip := range nobody {
 		ev := EvaluateSPF(ctx, ask, SPFQuery{IP: ip, Domain: domain.s, Sender: "postmaster@" + domain.s, HELO: domain.s})
+		if own, err := ParseSPF(ev.Tree.Record); ev.Code != "" && err == nil && own.all() >= 0 && own.Terms[own.all()].Qualifier == SPFPass {
+			r.note("%s authorises the whole Internet once the rest is right: end the record with ~all or -all.", quote(own.Terms[own.all()].Text))
+			return
+		}
 		if ev.Result != SPFPass {
 			continue
 		}

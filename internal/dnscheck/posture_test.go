@@ -62,6 +62,7 @@ func TestPostureNamesTheWorstFaultOfSPF(t *testing.T) {
 		{"everybody but behind -all", apex("v=spf1 -all all"), CodeMatch, 0, "", ""},
 		{"nobody in front of everybody", apex("v=spf1 -ip4:0.0.0.0/0 -ip6:::/0 all"), CodeMatch, 0, "", ""},
 		{"everybody and a dead include", apex("v=spf1 all include:x.example"), CodeSPFIncludeUnreachable, 0, "put it before that", "anybody can send as example.org"},
+		{"a dead include and everybody", apex("v=spf1 include:x.example +all"), CodeSPFIncludeBroken, 1, `remove "include:x.example"`, `"+all" authorises the whole Internet`},
 		{"wide, and not everybody", apex("v=spf1 ip4:10.0.0.0/8 -all"), CodeMatch, 0, "", ""},
 		{"neutral", apex("v=spf1 ip4:192.0.2.1 ?all"), CodeMatch, 0, "", "not listed"},
 		{"open end", apex("v=spf1 ip4:192.0.2.1"), CodeMatch, 0, "", "not listed"},
