@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -29,7 +30,8 @@ func (s survey) reached() bool {
 type asking struct {
 	all    bool
 	enough enough
-	seen   []string // names that CNAMEs led through
+	away   time.Duration // how long CNAMEs are followed out of a zone; 0: as long as there is time
+	seen   []string      // names that CNAMEs led through
 	cuts   int
 }
 
@@ -66,6 +68,16 @@ func (r *run) surveyZone(ctx context.Context, z *zone, q question, how asking) s
 		return c
 	}
 	return r.followed(ctx, s, q, how)
+}
+
+// surveyAway is survey for the target of a CNAME.
+func (r *run) surveyAway(ctx context.Context, q question, how asking) survey {
+	if how.away > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, how.away)
+		defer cancel()
+	}
+	return r.survey(ctx, q, how)
 }
 
 // askInTurn asks servers until one answers, the healthy ones first.
@@ -176,7 +188,7 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 		}
 		on := how
 		on.seen, on.cuts = seen, 0
-		t := r.survey(ctx, question{target, q.qtype}, on)
+		t := r.surveyAway(ctx, question{target, q.qtype}, on)
 		if len(t.rows) == 0 {
 			// Nobody can be asked about the target; that is the answer of those who named it.
 			for j := range s.rows {

@@ -359,15 +359,26 @@ func (r *run) trail(ctx context.Context, q question) answer {
 
 // source is trail without resolvers: for what may not be there yet, like the keys behind our
 // own targets, so that no cache learns that it is missing.
-func (r *run) source(ctx context.Context, q question) answer {
-	return once(r, flightKey{q, "source"}, func() answer {
+func (r *run) source(ctx context.Context, q question) answer { return r.sourceAs(ctx, q, asking{}) }
+
+// behindWait bounds the look behind a record that is right: what it adds, that something of ours
+// is missing, is worth little time of those who wait for the record.
+const behindWait = time.Second
+
+// behind is source for what a CNAME of ours leads to.
+func (r *run) behind(ctx context.Context, q question) answer {
+	return r.sourceAs(ctx, q, asking{away: behindWait})
+}
+
+func (r *run) sourceAs(ctx context.Context, q question, how asking) answer {
+	return once(r, flightKey{q, "source " + how.away.String()}, func() answer {
 		switch {
 		case !r.authoritative:
 			return answer{result: SawTimeout}
 		case !r.mayAsk(1):
 			return answer{result: SawLimit}
 		}
-		s := r.survey(ctx, q, asking{})
+		s := r.survey(ctx, q, how)
 		for _, a := range s.rows {
 			if a.told() && a.next == "" {
 				return a

@@ -521,8 +521,8 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 		return opinion{}, false
 	}
 	// One server of the name is asked for another type: it must answer with the CNAME.
-	a := r.source(ctx, question{rec.Name.s, dns.TypeTXT})
-	for _, b := range []answer{a, r.source(ctx, question{rec.Name.s, dns.TypeA})} {
+	a := r.behind(ctx, question{rec.Name.s, dns.TypeTXT})
+	for _, b := range []answer{a, r.behind(ctx, question{rec.Name.s, dns.TypeA})} {
 		if b.result != SawAnswer || len(b.chain) > 0 {
 			continue
 		}
@@ -557,6 +557,8 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 // unresolvable tells whether the name servers of a host say that it has no address, neither
 // of IPv4 nor of IPv6.
 func (r *run) unresolvable(ctx context.Context, host string) bool {
+	ctx, cancel := context.WithTimeout(ctx, behindWait)
+	defer cancel()
 	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		if a := r.source(ctx, question{host, t}); a.host == "" || a.result != SawNXDOMAIN && a.result != SawNODATA {
 			return false
