@@ -489,7 +489,7 @@ func TestThrottleForgetsButDoesNotGrow(t *testing.T) {
 		if len(th.buckets) > maxBuckets {
 			t.Errorf("%d buckets", len(th.buckets))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		for range 2 {
 			th.wait(ctx, "x", "")
