@@ -207,7 +207,7 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 			if len(a.chain) > maxChain {
 				a.result, a.records, a.next = SawLoop, nil, ""
 			}
-			a.dname = said[0].dname
+			a.dname, a.led = said[0].dname, true
 			a.path = a.path + " through " + target
 			a.width = min(a.width, width)
 			a.detail = strings.TrimPrefix(a.detail+"; at the end of CNAME "+cut(strings.Join(chain, " ")), "; ")

@@ -478,7 +478,7 @@ func TestDMARCIsInheritedFromTheOrganizationalDomain(t *testing.T) {
 		``: CodeDMARCMissing,
 		`_dmarc.news.example.org. IN TXT "v=DMARC1; p=reject"`:                                                             CodeMatch,
 		`_dmarc.example.org. IN TXT "v=DMARC1; p=quarantine"`:                                                              CodeMatch,
-		`_dmarc.example.org. IN TXT "v=DMARC1; p=perhaps"`:                                                                 CodeDMARCMissing,
+		`_dmarc.example.org. IN TXT "v=DMARC1; p=perhaps"`:                                                                 CodeDMARCSyntax,
 		`_dmarc.news.example.org. IN TXT "v=DMARC1; p=perhaps"`:                                                            CodeDMARCSyntax,
 		`_dmarc.news.example.org. IN TXT "v=DMARC1"`:                                                                       CodeDMARCSyntax,
 		`_dmarc.news.example.org. IN TXT "hello"`:                                                                          CodeDMARCMissing,

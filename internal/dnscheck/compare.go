@@ -285,8 +285,9 @@ func compareMX(rec Record, ours []Record, domain Name, found []dns.RR) Code {
 		case host == want:
 			present = true
 			priority = priority || int(mx.Preference) == rec.priority()
-		case slices.ContainsFunc(ours, func(o Record) bool { return o.Name == rec.Name && bare(o.Value) == host }):
-			code = better(code, CodeStaleValue) // of another region, and fine beside ours
+		case slices.ContainsFunc(ours, func(o Record) bool { return o.Name == rec.Name && bare(o.Value) == host }),
+			slices.ContainsFunc(rec.Previous, func(old string) bool { return bare(old) == host }):
+			code = better(code, CodeStaleValue) // of another region or epoch, and fine beside ours
 		case host == "" && len(found) == 1:
 			return CodeMXNull // RFC 7505
 		default:
@@ -318,7 +319,7 @@ func compareKey(rec Record, found []string) Code {
 			code = better(code, textCode(rec, v))
 			continue
 		}
-		if !slices.Contains(texts, v) { // the same twice is one (RFC 2181, section 5)
+		if !slices.Contains(texts, v) { // the same in other strings is one
 			keys, texts = append(keys, tags), append(texts, v)
 		}
 	}
@@ -329,6 +330,8 @@ func compareKey(rec Record, found []string) Code {
 		return CodeDKIMMultipleKeys
 	case keys[0]["p"] == "" && want["p"] != "":
 		return CodeDKIMKeyRevoked
+	case servesAs(rec.Value, texts[0]) && slices.ContainsFunc(found, func(v string) bool { return v != texts[0] }):
+		return CodeDKIMMultipleKeys // verifiers take any text there, or none (RFC 6376, section 3.6.2.2)
 	case servesAs(rec.Value, texts[0]):
 		return CodeMatch
 	}

@@ -174,7 +174,7 @@ func (s *scene) unreal() string {
 		return "it needs a resolver of its own"
 	case s.service != nil:
 		return "it needs a service zone of its own"
-	case strings.HasPrefix(s.file, "key-beside-"), s.file == "target-with-scheme.txt":
+	case strings.HasPrefix(s.file, "key-beside-"), slices.Contains([]string{"target-with-scheme.txt", "e-deleg-token-is-a-zone-with-cname.txt", "e-deleg-ns-and-cname-at-once.txt"}, s.file):
 		return "Knot refuses to load such a zone"
 	}
 	for _, server := range s.servers {

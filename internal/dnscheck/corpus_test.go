@@ -402,6 +402,7 @@ func sceneFaults(t testing.TB, s *scene, words []string) []dnstest.Fault {
 		"drop": dnstest.Drop, "servfail": dnstest.Servfail, "refused": dnstest.Refused, "nxdomain": dnstest.NXDomain, "lame": dnstest.Referral,
 		"bogus": dnstest.Bogus, "ad": dnstest.Validated, "truncate": dnstest.Truncate, "garbage": dnstest.Garbage, "wrong-id": dnstest.WrongID,
 		"formerr": dnstest.Formerr, "notimp": dnstest.NotImp, "no-aa": dnstest.NoAA, "partial": dnstest.Partial, "lower-case": dnstest.LowerCase, "no-soa": dnstest.NoSOA,
+		"wrong-question": dnstest.WrongQuestion,
 	}
 	var faults []dnstest.Fault
 	for _, w := range words {
@@ -418,6 +419,8 @@ func sceneFaults(t testing.TB, s *scene, words []string) []dnstest.Fault {
 			f, ok = dnstest.Lie(arg), true
 		case "also":
 			f, ok = dnstest.Also(arg), true
+		case "authority":
+			f, ok = dnstest.InAuthority(arg), true
 		case "additional":
 			f, ok = dnstest.Additional(arg), true
 		case "instead":

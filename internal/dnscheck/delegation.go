@@ -122,6 +122,11 @@ func (r *run) zoneOf(ctx context.Context, name string) *zone {
 	}
 	return once(r, flightKey{question{start, dns.TypeNS}, "zone"}, func() *zone {
 		z := r.findZone(ctx, start)
+		if z.nowhere { // what the zone says of itself may be old or wrong; the parent's word leads there
+			if by := r.parentSide(ctx, z); by != nil && len(by.servers) > 0 {
+				return by
+			}
+		}
 		if len(z.servers) > 0 || z.nowhere || len(z.refused) > 0 || !within(r.domain.s, start) {
 			return z
 		}
@@ -148,7 +153,7 @@ const parentWait = 800 * time.Millisecond
 // not name itself; nil when there are none. Resolvers tell what the zone says, and after a
 // move that is often a copy of the old list, while the world goes where the parent sends it.
 func (r *run) parentSide(ctx context.Context, z *zone) *zone {
-	if z.path != "" || z.absent != "" || len(z.servers) == 0 || !strings.Contains(z.apex, ".") {
+	if z.path != "" || z.absent != "" || len(z.servers) == 0 && !z.nowhere || !strings.Contains(z.apex, ".") {
 		return nil
 	}
 	return once(r, flightKey{question{z.apex, dns.TypeNS}, "parent"}, func() *zone {

@@ -217,6 +217,9 @@ func dkimCode(values []string) (DKIMKey, Code, string) {
 	if len(keys) == 0 {
 		return DKIMKey{}, CodeValueMismatch, "there is no key"
 	}
+	if slices.ContainsFunc(values, func(v string) bool { return v != keys[0] }) {
+		return DKIMKey{}, CodeDKIMMultipleKeys, "there are other texts beside the key, and verifiers may take any"
+	}
 	k, err := ParseDKIMKey(keys[0])
 	switch {
 	case err != nil:

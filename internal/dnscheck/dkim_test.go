@@ -159,7 +159,7 @@ func TestSelectorsAreJudgedWithoutKnowingTheKey(t *testing.T) {
 		code   Code
 	}{
 		{[]string{good}, CodeMatch},
-		{[]string{good, "hello"}, CodeMatch},
+		{[]string{good, "hello"}, CodeDKIMMultipleKeys},
 		{[]string{good, good}, CodeDKIMMultipleKeys},
 		{[]string{"v=DKIM1; p="}, CodeDKIMKeyRevoked},
 		{[]string{good[:60]}, CodeDKIMKeyMismatch},

@@ -89,10 +89,20 @@ func ParseDMARC(record string) (DMARCPolicy, error) {
 	if err != nil {
 		return p, err
 	}
+	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
+	for i, t := range tags { // unlike those of DKIM, they are the same in capitals (RFC 7489, section 6.4)
+		name := lower(t.name)
+		if slices.ContainsFunc(tags[:i], func(o tag) bool { return o.name == name }) {
+			return p, fmt.Errorf("there are two tags %s", name)
+		}
+		if name != t.name {
+			note("the name of the tag %s is in capitals, which some receivers do not read", t.name)
+			tags[i].name = name
+		}
+	}
 	if len(tags) == 0 || tags[0] != (tag{"v", "DMARC1"}) {
 		return p, errors.New(`it does not begin with "v=DMARC1;"`)
 	}
-	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
 	havePolicy, haveSub := false, false
 	for i, t := range tags[1:] {
 		switch t.name {
@@ -226,7 +236,7 @@ func dmarcPolicies(values []string) []string {
 	for _, v := range values {
 		first, _, _ := strings.Cut(v, ";")
 		name, version, _ := strings.Cut(first, "=")
-		if trimmed(name) == "v" && trimmed(version) == "DMARC1" {
+		if lower(trimmed(name)) == "v" && trimmed(version) == "DMARC1" {
 			policies = append(policies, v)
 		}
 	}
@@ -286,8 +296,9 @@ func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 			if !inherited.told() {
 				return opinion{code: inherited.silenceCode()}
 			}
-			if policies := dmarcPolicies(inherited.values()); dmarcCode(policies) == CodeMatch && op.code == CodeDMARCMissing {
-				op = opinion{told: true, code: CodeMatch, found: policies, where: org}
+			policies := dmarcPolicies(inherited.values())
+			if code := dmarcCode(policies); code != CodeDMARCMissing && op.code == CodeDMARCMissing {
+				op = opinion{told: true, code: code, found: policies, where: org}
 			}
 		}
 	}

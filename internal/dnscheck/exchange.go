@@ -50,6 +50,7 @@ type answer struct {
 	zone  string      // apex of the zone that it was asked as a server of
 	dname string      // the name above, at which a DNAME made the CNAME that was asked for
 	next  string      // bare name outside the zone that a CNAME led to; others are asked there
+	led   bool        // a CNAME led to this server, from a zone that others serve
 	cut   *delegation // a referral to servers of a zone below
 	soa   *dns.SOA    // of a negative answer
 	path  string      // how we came to the zone: through a CNAME or a delegation; empty for straight
@@ -554,7 +555,7 @@ func (a *answer) read(m *dns.Msg, q question) {
 		name = target
 	}
 	if len(a.records) > 0 {
-		a.result = SawAnswer
+		a.positive(m)
 		return
 	}
 	if besides(m, q.name) {
@@ -582,10 +583,31 @@ func (a *answer) read(m *dns.Msg, q question) {
 	}
 }
 
-// order sorts texts: a set of records has no order (RFC 2181, section 5), and servers change
-// it with each answer, of which nobody shall think that something changed.
+// positive is the result of an answer with records of the asked type. One that says NXDOMAIN
+// at the same time is nonsense, of which some resolvers make the one and some the other: the
+// code is about the end of the chain, where these records are (RFC 6604, section 3).
+func (a *answer) positive(m *dns.Msg) {
+	a.result = SawAnswer
+	if m.Rcode == dns.RcodeNameError {
+		a.result, a.detail, a.records, a.chain = SawMalformed, "says NXDOMAIN beside an answer", nil, nil
+	}
+}
+
+// order makes a set of the records: each is there once, and there is no order (RFC 2181,
+// section 5). Servers change that of texts with each answer, of which nobody shall think that
+// something changed.
 func (a *answer) order() {
-	if len(a.records) < 2 || a.records[0].Header().Rrtype != dns.TypeTXT {
+	if len(a.records) < 2 {
+		return
+	}
+	known := make(map[string]bool, len(a.records))
+	a.records = slices.DeleteFunc(a.records, func(rr dns.RR) bool {
+		data := strings.TrimPrefix(rr.String(), rr.Header().String())
+		twice := known[data]
+		known[data] = true
+		return twice
+	})
+	if a.records[0].Header().Rrtype != dns.TypeTXT {
 		return
 	}
 	texts := make(map[dns.RR]string, len(a.records))

@@ -171,9 +171,9 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 		if _, err := ParseDMARC(first(op.found)); err != nil {
 			problem = ", because " + cutLong(err.Error())
 		}
-		return fmt.Sprintf("the DMARC policy at %s cannot be read%s: correct %s, for instance to %s", name, problem, found(op), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("the DMARC policy at %s cannot be read%s: correct %s, for instance to %s", cmp.Or(op.where, rec.Name), problem, found(op), quoteOurs(rec.Expected()))
 	case CodeDMARCMultiple:
-		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one of them and delete the others (%s)", name, len(op.found), found(op))
+		return fmt.Sprintf("%s has %d DMARC policies, and receivers ignore all if there is more than one: keep one of them and delete the others (%s)", cmp.Or(op.where, rec.Name), len(op.found), found(op))
 	case CodeNotDelegated:
 		if org := zoneOf(domain); zone.IsBelow(org) {
 			return fmt.Sprintf("%s %s: remove its NS records from the zone above and publish %s, or have them name servers that hold a zone of that name", zone, cutOr(op.hint, "does not exist"), demand(rec, org))
@@ -229,7 +229,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeDKIMKeyRevoked:
 		return fmt.Sprintf("the DKIM key at %s is revoked (empty p=): publish %s", name, demand(rec, zone))
 	case CodeDKIMMultipleKeys:
-		return fmt.Sprintf("%s has %d DKIM keys, and receivers may take any: keep only %s", name, len(op.found), quoteOurs(rec.Expected()))
+		return fmt.Sprintf("%s has %d texts where one key belongs, and receivers may take any: keep only %s", name, len(op.found), quoteOurs(rec.Expected()))
 	case CodeDKIMKeyMismatch:
 		if problem := keyProblem(op.found); problem != "" {
 			return fmt.Sprintf("verifiers cannot use the key at %s (%s): replace %s, publish %s", name, problem, found(op), demand(rec, zone))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -167,16 +168,21 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 		}
 		return r.survey(ctx, q, asking{all: true, enough: func(got []answer) (time.Duration, bool) { return linger, r.decidedBy(q, got) }})
 	})
-	rows := slices.Clone(s.rows)
-	opinions := r.opinions(ctx, rec, q, rows)
-	right := func(op opinion) bool { return op.match }
-	has := slices.ContainsFunc(opinions, right)
+	var rows []answer
+	var opinions []opinion
+	has := false
+	judgeAll := func() {
+		rows = slices.Clone(s.rows)
+		opinions = r.opinions(ctx, rec, q, rows)
+		r.unwild(ctx, rec, rows, opinions)
+		has = slices.ContainsFunc(opinions, func(op opinion) bool { return op.match })
+	}
+	judgeAll()
 	askParent := func() {
 		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil {
 			m := r.surveyZone(ctx, more, q, asking{all: true})
-			rows, s.rows = append(rows, m.rows...), append(slices.Clone(s.rows), m.rows...)
-			opinions = r.opinions(ctx, rec, q, rows)
-			has = slices.ContainsFunc(opinions, right)
+			s.rows = slices.Concat(s.rows, m.rows)
+			judgeAll()
 		}
 	}
 	if !has && len(rows) > 0 {
@@ -194,6 +200,60 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	}
 	v := r.judgeAuthorities(ctx, rec, s, rows, opinions, resolved, resolvedOpinions)
 	return v, slices.Concat(rows, resolved), slices.Concat(opinions, resolvedOpinions)
+}
+
+// unwild asks each server of a name that is a CNAME for another name beside it. Where that is
+// the same CNAME, a wildcard leads to our value, which is not published there; where there is no
+// answer, that is not known. Servers whose zones differ may differ in this.
+func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []opinion) {
+	beside := r.sibling(rec)
+	if !rec.Purpose.grants() || rec.Type != TXT || beside.IsZero() || !slices.ContainsFunc(opinions, func(op opinion) bool { return op.match && len(op.via) > 0 }) {
+		return
+	}
+	probes := make([]answer, len(rows))
+	var wg sync.WaitGroup
+	for i, a := range rows {
+		if !a.led && len(a.chain) > 0 {
+			wg.Go(func() { probes[i] = r.again(ctx, a, question{beside.s, dns.TypeTXT}) })
+		}
+	}
+	wg.Wait()
+	var spoilt opinion // of those who sent us on
+	sure := false
+	for i, a := range rows {
+		b := probes[i]
+		op := opinions[i]
+		switch {
+		case a.led || len(a.chain) == 0 || a.next == "" && !op.match:
+			continue
+		case !b.told():
+			op = opinion{code: b.silenceCode()}
+		case len(b.chain) > 0 && b.chain[0] == a.chain[0]:
+			op = opinion{told: true, code: CodeWildcard, hint: rec.Name.Parent().s, found: targets(b.chain)}
+		default:
+			sure = sure || a.next != ""
+			continue
+		}
+		if a.next != "" && (!spoilt.told || op.told) {
+			spoilt = op
+		}
+		rows[i].next, opinions[i] = "", op
+	}
+	for i, a := range rows {
+		if a.led && opinions[i].match && !sure {
+			opinions[i] = spoilt
+		}
+	}
+}
+
+// again puts another question to the server that gave an answer.
+func (r *run) again(ctx context.Context, a answer, q question) answer {
+	addr, err := parseServer(a.server)
+	if err != nil {
+		return answer{result: SawUnreachable}
+	}
+	z := &zone{apex: a.zone, width: a.width, path: a.path}
+	return r.askServer(ctx, z, nameserver{host: a.host, addr: addr, counted: a.width > 0}, q)
 }
 
 // denied tells whether most of those who answered say that there is nothing.
@@ -582,12 +642,7 @@ func (r *run) inconsistent(ctx context.Context, rows []answer, opinions []opinio
 		op.found = append(op.found, opinions[i].found...)
 	}
 	serial := func(a answer) (uint32, bool) {
-		addr, err := parseServer(a.server)
-		if err != nil {
-			return 0, false
-		}
-		z := &zone{apex: a.zone, width: a.width, path: a.path}
-		for _, rr := range r.askServer(ctx, z, nameserver{host: a.host, addr: addr, counted: true}, question{a.zone, dns.TypeSOA}).records {
+		for _, rr := range r.again(ctx, a, question{a.zone, dns.TypeSOA}).records {
 			if soa, ok := rr.(*dns.SOA); ok {
 				return soa.Serial, true
 			}

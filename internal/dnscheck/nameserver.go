@@ -232,7 +232,7 @@ func (a *answer) readAuthority(m *dns.Msg, q question, zone string) {
 			}
 		}
 		if len(a.records) > 0 {
-			a.result = SawAnswer
+			a.positive(m)
 			return
 		}
 		if target == "" {
@@ -259,6 +259,8 @@ func (a *answer) readAuthority(m *dns.Msg, q question, zone string) {
 		if m.Rcode == dns.RcodeNameError {
 			a.result = SawNXDOMAIN
 		}
+		// That the end of a chain does not exist some servers say without looking there.
+		unsure := len(a.chain) > 0 && m.Rcode == dns.RcodeNameError
 		for _, rr := range m.Ns {
 			soa, ok := rr.(*dns.SOA)
 			if !ok {
@@ -268,13 +270,16 @@ func (a *answer) readAuthority(m *dns.Msg, q question, zone string) {
 				a.result, a.detail, a.chain = SawLame, "answers for the zone "+quote(owner), nil
 				return
 			}
+			if unsure {
+				break
+			}
 			a.ttl = min(seconds(soa.Hdr.Ttl), seconds(soa.Minttl), maxNegative)
 			a.soa = soa
 			return
 		}
 		a.ttl = 0
-		if len(a.chain) > 0 && m.Rcode == dns.RcodeSuccess {
-			a.next = name // in the zone by name, but the server does not say what is there
+		if len(a.chain) > 0 {
+			a.next = name // in the zone by name, but the server does not say for sure what is there
 		}
 	}
 	if a.next != "" {

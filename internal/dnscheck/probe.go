@@ -191,7 +191,7 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 				return opinion{}, false
 			}
 			// A wildcard is at every name, and meant for none.
-			if beside := name.Parent().Child(r.randomLabel()); !beside.IsZero() && r.looksRight(rec, q, r.one(ctx, a.server, question{beside.s, q.qtype})) {
+			if beside := r.beside(name); !beside.IsZero() && r.looksRight(rec, q, r.one(ctx, a.server, question{beside.s, q.qtype})) {
 				return opinion{}, false
 			}
 			return opinion{told: true, code: code, where: name, hint: zone.s, found: located(name, rec.Type, a.values())}, true
@@ -359,7 +359,17 @@ func (r *run) sameKey(ctx context.Context, a answer, target string) bool {
 
 // sibling is a name beside a record that nobody can have made: what answers there is a
 // wildcard (RFC 4592).
-func (r *run) sibling(rec Record) Name { return rec.Name.Parent().Child(r.randomLabel()) }
+func (r *run) sibling(rec Record) Name { return r.beside(rec.Name) }
+
+// beside is such a name beside any other. Beside one that is as long as names may be, it is
+// no longer than that.
+func (r *run) beside(name Name) Name {
+	parent, label := name.Parent(), r.randomLabel()
+	if room := maxName - len(parent.s) - len("."); len(label) > room {
+		label = label[len(label)-max(room, 0):]
+	}
+	return parent.Child(label)
+}
 
 // randomLabel is the same for all of a check.
 func (r *run) randomLabel() string {
@@ -519,6 +529,9 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 	}
 	if rec.Type != CNAME {
 		return opinion{}, false
+	}
+	if v.zone != nil && v.zone.apex == rec.Name.s { // RFC 1912, section 2.4
+		return opinion{told: true, code: CodeCNAMEWithOtherData, found: []string{"SOA and NS records of a zone of its own"}}, true
 	}
 	// One server of the name is asked for another type: it must answer with the CNAME.
 	a := r.behind(ctx, question{rec.Name.s, dns.TypeTXT})

@@ -122,7 +122,13 @@ func judgeSPF(ctx context.Context, ask lookups, rec Record, record, target strin
 		op.match, op.code, op.hint = true, CodeMatch, ""
 		// Our part works; the rest of the record is worth a warning.
 		whole := &spfProbe{lookups: ask, apex: rec.Name.s, record: record} // our target as it is
-		switch survey, endless := surveySPF(ctx, whole, rec.Name.s); {
+		survey, endless := surveySPF(ctx, whole, rec.Name.s)
+		if own := survey.below(target); own < maxSPFLookups && ev.Lookups+own > maxSPFLookups {
+			// We are asked, and our servers behind that are not found any more.
+			op.match, op.code, op.hint = false, CodeSPFTooManyLookups, withInclude(record, target)
+			return op
+		}
+		switch {
 		case endless || survey.Lookups > maxSPFLookups:
 			op.hint = "needs more than 10 DNS look-ups as a whole"
 		case survey.Voids > maxSPFVoids:

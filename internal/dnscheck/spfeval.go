@@ -20,6 +20,19 @@ const (
 	maxSPFSurvey = 60
 )
 
+// below counts the look-ups that the policy of a name needs where it is first included.
+func (n *SPFNode) below(name string) int {
+	for _, t := range n.Terms {
+		if lower(t.Name) == name && t.Record != "" {
+			return t.Lookups - 1
+		}
+		if found := t.below(name); found > 0 {
+			return found
+		}
+	}
+	return 0
+}
+
 // SPFLookups is what an evaluation asks of the DNS. A [*Resolver] and a [*net.Resolver] have
 // it. Names are in presentation form without trailing dot. What does not exist is a
 // *net.DNSError with IsNotFound; any other error means that nothing was learnt.

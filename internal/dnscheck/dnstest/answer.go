@@ -107,6 +107,8 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 			m.Ns = nil
 		case faultAlso:
 			m.Answer = append(m.Answer, copied(f.lie)...)
+		case faultInAuthority:
+			m.Ns = copied(f.lie)
 		case faultAdditional:
 			m.Extra = append(m.Extra, copied(f.lie)...)
 		case faultInstead, faultRewrite:

@@ -139,7 +139,8 @@ func (s *Server) recurse(m *dns.Msg, name string, qtype uint16) {
 				m.Ns = append(m.Ns, rr)
 			}
 		}
-		if end == name || len(m.Ns) > 0 {
+		// What a server says of the end of a chain with NXDOMAIN is asked there again, as unbound does.
+		if end == name || len(m.Ns) > 0 && m.Rcode != dns.RcodeNameError {
 			return
 		}
 		name = end

@@ -45,6 +45,7 @@ const (
 	faultAdditional
 	faultInstead
 	faultRewrite
+	faultInAuthority
 )
 
 // Faults without parameters.
@@ -76,6 +77,9 @@ func Lie(rrText string) Fault { return Fault{kind: faultLie, lie: parse(rrText)}
 
 // Also adds records, given as zone text, to the answer section.
 func Also(rrText string) Fault { return Fault{kind: faultAlso, lie: parse(rrText)} }
+
+// InAuthority puts records, given as zone text, in place of what the authority section holds.
+func InAuthority(rrText string) Fault { return Fault{kind: faultInAuthority, lie: parse(rrText)} }
 
 // Additional adds records, given as zone text, to the additional section.
 func Additional(rrText string) Fault { return Fault{kind: faultAdditional, lie: parse(rrText)} }
