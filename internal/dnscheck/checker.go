@@ -444,6 +444,8 @@ func (r *run) decided(q question, got []answer) bool {
 
 func (r *run) looksRight(rec Record, q question, a answer) bool {
 	switch {
+	case a.alias != "":
+		return false
 	case rec.isSPF():
 		return plausibleSPF(a.values(), includeTarget(rec.Value))
 	case rec.Purpose == DMARC:
@@ -522,7 +524,7 @@ func (r *run) opinions(ctx context.Context, rec Record, q question, answers []an
 		if a.next != "" {
 			continue // judged by what the servers say that it leads to
 		}
-		key := a.result + "\x00" + a.dname + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
+		key := a.result + "\x00" + a.dname + "\x00" + a.alias + "\x00" + strings.Join(a.chain, "\x00") + "\x00\x00" + strings.Join(a.values(), "\x00")
 		op, ok := memo[key]
 		if !ok || !a.told() {
 			op = r.opine(ctx, rec, q, a)
@@ -567,6 +569,8 @@ func waitable(c Code) bool {
 
 func (r *run) opine(ctx context.Context, rec Record, q question, a answer) opinion {
 	switch {
+	case a.alias != "": // receivers see one or the other
+		return opinion{told: true, code: CodeCNAMEWithOtherData, found: targets([]string{a.alias})}
 	case rec.isSPF():
 		return r.spf(ctx, rec, a)
 	case rec.Purpose == DMARC:

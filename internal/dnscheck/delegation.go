@@ -123,7 +123,7 @@ func (r *run) zoneOf(ctx context.Context, name string) *zone {
 	return once(r, flightKey{question{start, dns.TypeNS}, "zone"}, func() *zone {
 		z := r.findZone(ctx, start)
 		if z.nowhere { // what the zone says of itself may be old or wrong; the parent's word leads there
-			if by := r.parentSide(ctx, z); by != nil && len(by.servers) > 0 {
+			if by := r.parentSide(ctx, z); by != nil && !by.nowhere {
 				return by
 			}
 		}
@@ -150,8 +150,9 @@ func (r *run) zoneOf(ctx context.Context, name string) *zone {
 const parentWait = 800 * time.Millisecond
 
 // parentSide returns the servers that the parent delegates a zone to and that the zone does
-// not name itself; nil when there are none. Resolvers tell what the zone says, and after a
-// move that is often a copy of the old list, while the world goes where the parent sends it.
+// not name itself; nil when there are none, and a zone that is lost when the parent is silent.
+// Resolvers tell what the zone says, and after a move that is often a copy of the old list,
+// while the world goes where the parent sends it.
 func (r *run) parentSide(ctx context.Context, z *zone) *zone {
 	if z.path != "" || z.absent != "" || len(z.servers) == 0 && !z.nowhere || !strings.Contains(z.apex, ".") {
 		return nil
@@ -161,7 +162,9 @@ func (r *run) parentSide(ctx context.Context, z *zone) *zone {
 		defer cancel()
 		_, above, _ := strings.Cut(z.apex, ".")
 		parent := r.findZone(ctx, above)
+		heard := false
 		for _, a := range r.askInTurn(ctx, parent, question{z.apex, dns.TypeNS}) {
+			heard = heard || a.told()
 			if a.cut == nil || a.cut.apex != z.apex {
 				continue
 			}
@@ -180,6 +183,9 @@ func (r *run) parentSide(ctx context.Context, z *zone) *zone {
 				return slices.ContainsFunc(z.servers, func(o nameserver) bool { return o.addr == n.addr })
 			})
 			return extra
+		}
+		if !heard {
+			return &zone{apex: z.apex, path: " by " + parent.apex, lost: CodeTimeout}
 		}
 		return nil
 	})

@@ -39,6 +39,7 @@ type answer struct {
 	detail  string
 	records []dns.RR      // of the asked type, at the end of the CNAME chain
 	chain   []string      // bare names that the chain led through
+	alias   string        // bare target of a CNAME beside the records, where none can be
 	ttl     time.Duration // how long caches may keep this answer, at most maxNegative; 0 if not told
 	bogus   bool          // the server says that DNSSEC validation failed
 	valid   bool          // the server says that it validated the answer (AD)
@@ -526,9 +527,9 @@ func (a *answer) read(m *dns.Msg, q question) {
 	if m.AuthenticatedData {
 		a.detail, a.valid = "dnssec", true
 	}
-	name := q.name
+	name, target := q.name, ""
 	for {
-		target := ""
+		target = ""
 		for _, rr := range m.Answer {
 			h := rr.Header()
 			a.redirected(rr, q.name)
@@ -555,7 +556,7 @@ func (a *answer) read(m *dns.Msg, q question) {
 		name = target
 	}
 	if len(a.records) > 0 {
-		a.positive(m)
+		a.positive(m, q, target)
 		return
 	}
 	if besides(m, q.name) {
@@ -583,12 +584,14 @@ func (a *answer) read(m *dns.Msg, q question) {
 	}
 }
 
-// positive is the result of an answer with records of the asked type. One that says NXDOMAIN
-// at the same time is nonsense, of which some resolvers make the one and some the other: the
-// code is about the end of the chain, where these records are (RFC 6604, section 3).
-func (a *answer) positive(m *dns.Msg) {
-	a.result = SawAnswer
-	if m.Rcode == dns.RcodeNameError {
+// positive is the result of an answer with records of the asked type, and with a CNAME at the
+// same name if there is a target. One that says NXDOMAIN at the same time is nonsense, of which
+// some resolvers make the one and some the other: the code is about the end of the chain (RFC
+// 6604, section 3), where these records are. Of a CNAME that was asked for, it is often about
+// the target.
+func (a *answer) positive(m *dns.Msg, q question, target string) {
+	a.result, a.alias = SawAnswer, target
+	if m.Rcode == dns.RcodeNameError && q.qtype != dns.TypeCNAME {
 		a.result, a.detail, a.records, a.chain = SawMalformed, "says NXDOMAIN beside an answer", nil, nil
 	}
 }

@@ -179,7 +179,7 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	}
 	judgeAll()
 	askParent := func() {
-		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil {
+		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil && len(more.servers) > 0 {
 			m := r.surveyZone(ctx, more, q, asking{all: true})
 			s.rows = slices.Concat(s.rows, m.rows)
 			judgeAll()

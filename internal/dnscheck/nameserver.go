@@ -232,7 +232,7 @@ func (a *answer) readAuthority(m *dns.Msg, q question, zone string) {
 			}
 		}
 		if len(a.records) > 0 {
-			a.positive(m)
+			a.positive(m, q, target)
 			return
 		}
 		if target == "" {

@@ -222,13 +222,14 @@ func (p *spfProbe) LookupAddr(context.Context, string) ([]string, error) {
 	return []string{ptrName}, nil
 }
 
-// LookupNetIP asks for both families, so that a host without IPv6 is not void for the probe.
+// LookupNetIP asks for IPv4 addresses, over which most mail goes: a host without them is void
+// then, one without IPv6 is not.
 func (p *spfProbe) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	if bare(host) == bare(ptrName) {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
 	if network == "ip6" {
-		network = "ip"
+		network = "ip4"
 	}
 	return p.lookups.LookupNetIP(ctx, network, host)
 }
