@@ -2,6 +2,7 @@ package dnstest
 
 import (
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -117,7 +118,7 @@ func Recursor(n Network, root string) Option {
 func (s *Server) recurse(m *dns.Msg, name string, qtype uint16) {
 	m.Authoritative = false
 	for range maxChase {
-		reply := s.iterate(name, qtype, 0)
+		reply := s.iterate(name, qtype, nil)
 		if reply == nil {
 			empty(m, dns.RcodeServerFailure)
 			return
@@ -151,9 +152,10 @@ func (s *Server) recurse(m *dns.Msg, name string, qtype uint16) {
 const maxDepth = 6
 
 // iterate follows referrals from the root and returns the reply that is none; nil when
-// nobody gives one.
-func (s *Server) iterate(name string, qtype uint16, depth int) *dns.Msg {
-	if depth > maxDepth {
+// nobody gives one. sought are the hosts whose addresses it is needed for: who needs himself
+// is in a circle.
+func (s *Server) iterate(name string, qtype uint16, sought []string) *dns.Msg {
+	if len(sought) > maxDepth {
 		return nil
 	}
 	servers := []string{s.root}
@@ -178,7 +180,7 @@ func (s *Server) iterate(name string, qtype uint16, depth int) *dns.Msg {
 			if m.Authoritative {
 				return m
 			}
-			if next = s.referred(m, depth); len(next) > 0 {
+			if next = s.referred(m, sought); len(next) > 0 {
 				break
 			}
 		}
@@ -191,7 +193,7 @@ func (s *Server) iterate(name string, qtype uint16, depth int) *dns.Msg {
 }
 
 // referred returns the addresses of the name servers in a referral.
-func (s *Server) referred(m *dns.Msg, depth int) []string {
+func (s *Server) referred(m *dns.Msg, sought []string) []string {
 	var addrs []string
 	add := func(rr dns.RR) {
 		switch rr := rr.(type) {
@@ -215,8 +217,12 @@ func (s *Server) referred(m *dns.Msg, depth int) []string {
 		if len(addrs) > before {
 			continue
 		}
+		host := dns.CanonicalName(ns.Ns)
+		if slices.Contains(sought, host) {
+			continue
+		}
 		for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
-			if reply := s.iterate(dns.CanonicalName(ns.Ns), t, depth+1); reply != nil {
+			if reply := s.iterate(host, t, append(slices.Clone(sought), host)); reply != nil {
 				for _, rr := range reply.Answer {
 					add(rr)
 				}
