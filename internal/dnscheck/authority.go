@@ -121,10 +121,8 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 	// all questions; what makes it another child is part of the key.
 	hosts := make(map[string]int)
 	glue := make(map[string][]netip.Addr)
-	by := make(map[string]bool)
 	counted := false
 	for _, a := range referrals[apex] {
-		by[a.host] = true
 		counted = counted || a.width > 0
 		for _, host := range a.cut.hosts {
 			hosts[host] = math.MaxInt
@@ -139,7 +137,7 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		fmt.Fprint(&key, " ", host, glue[host])
 	}
-	width := min(z.width, len(by))
+	width := min(z.width, independent(referrals[apex]))
 	if !counted {
 		width = 0
 	}
@@ -148,6 +146,15 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 		r.findServers(ctx, child, hosts, glue)
 		return child
 	})
+}
+
+// independent counts servers with names and addresses of their own.
+func independent(answers []answer) int {
+	hosts, addrs := make(map[string]bool), make(map[string]bool)
+	for _, a := range answers {
+		hosts[a.host], addrs[a.server] = true, true
+	}
+	return min(len(hosts), len(addrs))
 }
 
 // followed asks on where CNAMEs lead out of the zone. The rows of the servers that said so
@@ -166,15 +173,14 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 	}
 	for i, target := range targets {
 		said := sayers[target]
-		hosts := make(map[string]bool)
-		for _, a := range said {
-			if a.width > 0 {
-				hosts[a.host] = true
-			}
-		}
+		counted := slices.DeleteFunc(slices.Clone(said), func(a answer) bool { return a.width == 0 })
 		width := 0
-		if len(hosts) > 0 {
-			width = min(said[0].width, len(hosts))
+		if len(counted) > 0 {
+			width = min(counted[0].width, independent(counted))
+		}
+		dname := said[0].dname // where none of them has a CNAME of its own
+		if slices.ContainsFunc(said, func(a answer) bool { return a.dname == "" }) {
+			dname = ""
 		}
 		chain := said[0].chain
 		seen := slices.Concat(how.seen, []string{q.name}, chain[:len(chain)-1])
@@ -207,7 +213,7 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 			if len(a.chain) > maxChain {
 				a.result, a.records, a.next = SawLoop, nil, ""
 			}
-			a.dname, a.led = said[0].dname, true
+			a.dname, a.led = dname, true
 			a.path = a.path + " through " + target
 			a.width = min(a.width, width)
 			a.detail = strings.TrimPrefix(a.detail+"; at the end of CNAME "+cut(strings.Join(chain, " ")), "; ")

@@ -318,12 +318,45 @@ func (r *run) all(ctx context.Context, q question) []answer {
 }
 
 // first puts a follow-up question to every resolver and takes the first good answer. In
-// authoritative mode, what is the owner's own is asked of the owner's servers.
+// authoritative mode, what is the owner's own is asked of the owner's servers: of one where it
+// has something, else of all.
 func (r *run) first(ctx context.Context, q question) answer {
-	if r.authoritative && within(q.name, r.organization().s) {
-		return r.trail(ctx, q)
+	if !r.authoritative || !within(q.name, r.organization().s) {
+		return r.firstResolver(ctx, q)
 	}
-	return r.firstResolver(ctx, q)
+	a := r.trail(ctx, q)
+	if a.result != SawNXDOMAIN && a.result != SawNODATA {
+		return a
+	}
+	for _, b := range r.everyone(ctx, q) {
+		if b.result == SawAnswer {
+			return b
+		}
+		if !b.told() { // it may know better
+			a = b
+		}
+	}
+	return a
+}
+
+// everyone puts a follow-up question to all of the owner's servers that count, or all resolvers:
+// something is absent only where all say so.
+func (r *run) everyone(ctx context.Context, q question) []answer {
+	if !r.authoritative {
+		return slices.DeleteFunc(slices.Clone(r.poll(ctx, q, false)), func(a answer) bool { return a.skipped })
+	}
+	s := once(r, flightKey{q, "survey"}, func() survey { return r.survey(ctx, q, asking{all: true}) })
+	spoke := make(map[string]bool)
+	for _, a := range s.rows {
+		spoke[a.host] = spoke[a.host] || a.told()
+	}
+	answers := slices.DeleteFunc(slices.Clone(s.rows), func(a answer) bool {
+		return a.width == 0 || a.next != "" || a.lame() || !a.told() && (spoke[a.host] || a.detail == noRoute)
+	})
+	if !slices.ContainsFunc(answers, answer.told) {
+		return []answer{r.trail(ctx, q)}
+	}
+	return answers
 }
 
 func (r *run) firstResolver(ctx context.Context, q question) answer {

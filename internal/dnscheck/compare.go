@@ -55,15 +55,19 @@ func compareAnswer(rec Record, ours []Record, domain Name, a answer) opinion {
 	}
 	switch {
 	case code == CodeMatch && a.dname != "" && rec.Purpose.grants():
-		// Whatever is below that name is led there: to us, with other people's tokens as well, or
-		// to somebody who would rule every name below.
-		return opinion{told: true, code: CodeWildcard, found: []string{"DNAME at " + a.dname + "."}, hint: a.dname}
+		return redirectedBy(a.dname)
 	case len(a.chain) > 0 && foreign(code):
 		return aliased(rec, a)
 	case code != CodeMatch:
 		found = culpritFirst(rec, ours, domain, code, found)
 	}
 	return opinion{told: true, match: code == CodeMatch, code: code, found: found, via: a.chain}
+}
+
+// redirectedBy is said of what a DNAME made. Whatever is below that name is led there: to us,
+// with other people's tokens as well, or to somebody who would rule every name below.
+func redirectedBy(dname string) opinion {
+	return opinion{told: true, code: CodeWildcard, found: []string{"DNAME at " + dname + "."}, hint: dname}
 }
 
 // culpritFirst puts the values that a code is about in front, as sentences quote the first.

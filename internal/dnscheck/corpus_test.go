@@ -402,7 +402,7 @@ func sceneFaults(t testing.TB, s *scene, words []string) []dnstest.Fault {
 		"drop": dnstest.Drop, "servfail": dnstest.Servfail, "refused": dnstest.Refused, "nxdomain": dnstest.NXDomain, "lame": dnstest.Referral,
 		"bogus": dnstest.Bogus, "ad": dnstest.Validated, "truncate": dnstest.Truncate, "garbage": dnstest.Garbage, "wrong-id": dnstest.WrongID,
 		"formerr": dnstest.Formerr, "notimp": dnstest.NotImp, "no-aa": dnstest.NoAA, "partial": dnstest.Partial, "lower-case": dnstest.LowerCase, "no-soa": dnstest.NoSOA,
-		"wrong-question": dnstest.WrongQuestion,
+		"wrong-question": dnstest.WrongQuestion, "hide-dname": dnstest.HideDNAME,
 	}
 	var faults []dnstest.Fault
 	for _, w := range words {

@@ -274,6 +274,31 @@ func meantForDMARC(values []string) (Code, string, bool) {
 	return "", "", false
 }
 
+// inherited is what the servers say together of the policy of the organizational domain.
+func (r *run) inherited(ctx context.Context, org Name) opinion {
+	op := opinion{told: true, code: CodeDMARCMissing}
+	var silence []Code
+	has, told := 0, 0
+	for _, a := range r.everyone(ctx, question{org.s, dns.TypeTXT}) {
+		if !a.told() {
+			silence = append(silence, a.silenceCode())
+			continue
+		}
+		told++
+		if policies := dmarcPolicies(a.values()); len(policies) > 0 {
+			has++
+			op = opinion{told: true, code: dmarcCode(policies), found: policies, where: org}
+		}
+	}
+	switch {
+	case has == 0 && len(silence) > 0:
+		return opinion{code: worstSilence(silence)}
+	case 0 < has && has < told && r.authoritative:
+		op.code, op.hint = CodeNSInconsistent, fmt.Sprintf("%d of %d name servers have a DMARC policy there", has, told)
+	}
+	return op
+}
+
 // dmarc accepts any valid policy, of the domain or inherited from its organizational domain.
 func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 	if !a.told() || a.result == SawLoop {
@@ -292,13 +317,12 @@ func (r *run) dmarc(ctx context.Context, rec Record, a answer) opinion {
 		}
 		org := r.domain.Registrable().Child("_dmarc")
 		if !org.IsZero() && org != rec.Name {
-			inherited := r.first(ctx, question{org.s, dns.TypeTXT})
-			if !inherited.told() {
-				return opinion{code: inherited.silenceCode()}
+			inherited := r.inherited(ctx, org)
+			if !inherited.told {
+				return inherited
 			}
-			policies := dmarcPolicies(inherited.values())
-			if code := dmarcCode(policies); code != CodeDMARCMissing && op.code == CodeDMARCMissing {
-				op = opinion{told: true, code: code, found: policies, where: org}
+			if inherited.code != CodeDMARCMissing && op.code == CodeDMARCMissing {
+				op = inherited
 			}
 		}
 	}

@@ -191,7 +191,7 @@ func reason(rec Record, domain Name, op opinion, until string) string {
 	case CodeCNAMEProxied:
 		return fmt.Sprintf("%s answers with an address of a proxy (%s) and hides its CNAME: switch the proxy off for this name (\"DNS only\"), so that it is a CNAME to %q", name, found(op), rec.Expected())
 	case CodeNSInconsistent:
-		return fmt.Sprintf("the name servers do not agree about %s: %s", name, cutLong(op.hint))
+		return fmt.Sprintf("the name servers do not agree about %s: %s", cmp.Or(op.where, rec.Name), cutLong(op.hint))
 	case CodeSplitHorizon:
 		return fmt.Sprintf("%s is visible only inside your network (resolver %s): publish it in the public zone as well, namely %s", name, cutOr(op.hint, "of yours"), demand(rec, zone))
 	case CodeWrongType:

@@ -202,9 +202,10 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	return v, slices.Concat(rows, resolved), slices.Concat(opinions, resolvedOpinions)
 }
 
-// unwild asks each server of a name that is a CNAME for another name beside it. Where that is
-// the same CNAME, a wildcard leads to our value, which is not published there; where there is no
-// answer, that is not known. Servers whose zones differ may differ in this.
+// unwild asks each server of a name that is a CNAME for another name beside it. Where that leads
+// the same way, it is a wildcard that leads to our value, or a DNAME, and ours is not published
+// there; where there is no answer, that is not known. Servers whose zones differ may differ in
+// this.
 func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []opinion) {
 	beside := r.sibling(rec)
 	if !rec.Purpose.grants() || rec.Type != TXT || beside.IsZero() || !slices.ContainsFunc(opinions, func(op opinion) bool { return op.match && len(op.via) > 0 }) {
@@ -226,9 +227,11 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 		switch {
 		case a.led || len(a.chain) == 0 || a.next == "" && !op.match:
 			continue
+		case a.dname != "":
+			op = redirectedBy(a.dname)
 		case !b.told():
 			op = opinion{code: b.silenceCode()}
-		case len(b.chain) > 0 && b.chain[0] == a.chain[0]:
+		case len(b.chain) > 0 && alike(rec.Name, a.chain[0], beside, b.chain[0]):
 			op = opinion{told: true, code: CodeWildcard, hint: rec.Name.Parent().s, found: targets(b.chain)}
 		default:
 			sure = sure || a.next != ""
@@ -244,6 +247,15 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 			opinions[i] = spoilt
 		}
 	}
+}
+
+// alike tells whether two names beside each other are led the same way: to one target, by a
+// wildcard, or each to its own label below one name, by a DNAME that was not shown (RFC 6672).
+func alike(name Name, target string, beside Name, other string) bool {
+	label, _, _ := strings.Cut(name.s, ".")
+	random, _, _ := strings.Cut(beside.s, ".")
+	below, ok := strings.CutPrefix(target, label+".")
+	return target == other || ok && other == random+"."+below
 }
 
 // again puts another question to the server that gave an answer.

@@ -515,11 +515,19 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 			v.outcome, v.code = Unknown, a.silenceCode()
 			v.silent = append(v.silent, fmt.Sprintf("the servers about a name beside it (%s)", a.result))
 			return opinion{}, false
-		case len(a.chain) > 0 && a.chain[0] == v.why.via[0]:
+		case len(a.chain) > 0 && alike(rec.Name, v.why.via[0], beside, a.chain[0]):
 			return opinion{told: true, code: CodeWildcard, hint: rec.Name.Parent().s, found: targets(a.chain)}, true
 		}
 	}
 	if !r.authoritative {
+		// Not every resolver shows the DNAME that leads all tokens to us; servers must.
+		if beside := r.sibling(rec); rec.Purpose.grants() && rec.Type == CNAME && !beside.IsZero() {
+			for _, other := range r.one(ctx, v.witness, question{beside.s, dns.TypeCNAME}).values() {
+				if other := bare(other); other != bare(rec.Value) && alike(rec.Name, bare(rec.Value), beside, other) {
+					return redirectedBy(rec.Name.Parent().s), true
+				}
+			}
+		}
 		return opinion{}, false
 	}
 	if rec.Type == MX && r.unresolvable(ctx, bare(rec.Value)) {

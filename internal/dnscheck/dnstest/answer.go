@@ -107,6 +107,8 @@ func (s *Server) Handle(query []byte, tcp bool) []byte {
 			m.Ns = nil
 		case faultAlso:
 			m.Answer = append(m.Answer, copied(f.lie)...)
+		case faultHideDNAME:
+			m.Answer = slices.DeleteFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeDNAME })
 		case faultInAuthority:
 			m.Ns = copied(f.lie)
 		case faultAdditional:

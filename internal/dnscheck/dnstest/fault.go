@@ -46,6 +46,7 @@ const (
 	faultInstead
 	faultRewrite
 	faultInAuthority
+	faultHideDNAME
 )
 
 // Faults without parameters.
@@ -67,6 +68,7 @@ var (
 	Partial       = Fault{kind: faultPartial, udpOnly: true} // the answer, with TC set
 	LowerCase     = Fault{kind: faultLowerCase}              // the question comes back in lower case
 	NoSOA         = Fault{kind: faultNoSOA}                  // an empty authority section
+	HideDNAME     = Fault{kind: faultHideDNAME}              // the CNAME that a DNAME makes without the DNAME
 )
 
 // Delay answers late.
