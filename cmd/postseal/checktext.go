@@ -19,6 +19,7 @@ import (
 type paper struct {
 	out                        io.Writer
 	good, bad, doubt, dim, big lipgloss.Style
+	err                        error // the first that writing ended in
 }
 
 // newPaper honours NO_COLOR (no-color.org) and terminals that know no colour.
@@ -34,7 +35,9 @@ func newPaper(s *streams) *paper {
 
 // line writes a line, indented by two blanks a level.
 func (p *paper) line(level int, format string, args ...any) {
-	fmt.Fprintln(p.out, strings.Repeat("  ", level)+fmt.Sprintf(format, args...))
+	if _, err := fmt.Fprintln(p.out, strings.Repeat("  ", level)+fmt.Sprintf(format, args...)); err != nil && p.err == nil {
+		p.err = err
+	}
 }
 
 func (p *paper) head(title string) { p.line(1, "%s", p.big.Render(title)) }
@@ -68,8 +71,8 @@ func (p *paper) table(headers []string, rows [][]string) {
 }
 
 // findings writes what a check of records found: all of them in a table, then what is not
-// right, with the evidence.
-func (p *paper) findings(findings []dnscheck.Finding) {
+// right, with the evidence. Some may be missing.
+func (p *paper) findings(findings []dnscheck.Finding, of int) {
 	rows := make([][]string, len(findings))
 	for i, f := range findings {
 		rows[i] = []string{f.Name.String(), string(f.Type), purposeOf(f), p.mark(f.Outcome), string(f.Code)}
@@ -101,7 +104,7 @@ func (p *paper) findings(findings []dnscheck.Finding) {
 		}
 	}
 	p.line(0, "")
-	p.line(1, "%s", p.tally(findings))
+	p.line(1, "%s", p.tally(findings, of))
 }
 
 func purposeOf(f dnscheck.Finding) string {
@@ -123,7 +126,7 @@ func sightOf(s dnscheck.Sight) string {
 }
 
 // tally counts outcomes in a sentence.
-func (p *paper) tally(findings []dnscheck.Finding) string {
+func (p *paper) tally(findings []dnscheck.Finding, of int) string {
 	n := make(map[dnscheck.Outcome]int)
 	for _, f := range findings {
 		n[f.Outcome]++
@@ -132,6 +135,9 @@ func (p *paper) tally(findings []dnscheck.Finding) string {
 	text := fmt.Sprintf("%d of %d records are as they should be.", n[dnscheck.Match], len(findings))
 	if fix > 0 {
 		text += fmt.Sprintf(" %d to fix.", fix)
+	}
+	if left := of - len(findings); left > 0 {
+		text += fmt.Sprintf(" %d were not looked at.", left)
 	}
 	if n[dnscheck.Unknown] > 0 {
 		text += fmt.Sprintf(" %d could not be told.", n[dnscheck.Unknown])
