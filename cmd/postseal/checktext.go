@@ -165,8 +165,8 @@ func (p *paper) posture(x dnscheck.Posture) {
 	var todo, notes []string
 	for _, r := range reports {
 		rows = append(rows, []string{r.what, p.mark(r.Outcome), string(r.Code), r.detail})
-		if r.Fix != "" {
-			todo = append(todo, r.what+": "+r.Fix)
+		for _, fix := range r.Todo() {
+			todo = append(todo, r.what+": "+fix)
 		}
 		for _, n := range r.Notes {
 			notes = append(notes, r.what+": "+n)
