@@ -288,10 +288,11 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker, domains [
 				return
 			}
 			p := checker.Posture(s.ctx, template.from(domains[i]))
-			if s.ctx.Err() == nil { // else it was cut off
-				postures[i] = p
-				advance()
+			if s.ctx.Err() != nil && (len(domains) > 1 || untold(p)) {
+				return // it was cut off; of one domain, what was told until then is shown
 			}
+			postures[i] = p
+			advance()
 		})
 	})
 	paper := newPaper(s)
@@ -322,6 +323,11 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker, domains [
 		return paper.err
 	}
 	return verdictOf(outcomes)
+}
+
+// untold tells whether nothing was learnt about a domain.
+func untold(p dnscheck.Posture) bool {
+	return !slices.ContainsFunc(p.Outcomes(), func(o dnscheck.Outcome) bool { return o != dnscheck.Unknown })
 }
 
 // messageTemplate is a message without its author's domain.
@@ -485,6 +491,8 @@ func readInput(s *streams, name string) ([]byte, error) {
 		return nil, err
 	case len(text) > limit:
 		return nil, fmt.Errorf("%s is larger than %d MiB", name, limit>>20)
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")): // as PowerShell writes it
+		return nil, fmt.Errorf("%s is UTF-16: save it as UTF-8", name)
 	}
 	return text, nil
 }

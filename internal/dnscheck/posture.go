@@ -235,7 +235,7 @@ func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 			r.is(v.Code, nowhere, domain)
 			return r
 		}
-		r.is(v.Code, "%s: publish the TXT record %s at %s, and make p stricter once reports show that all mail of yours passes.", v.Problem, firstPolicy(ctx, ask, domain), name)
+		r.is(v.Code, "%s: publish at %s the TXT record %s, and make p stricter once reports show that all mail of yours passes.", v.Problem, name, firstPolicy(ctx, ask, domain))
 	case CodeDMARCMultiple:
 		r.is(v.Code, "%s: keep the one that is meant, and remove the others.", v.Problem)
 	case CodeDMARCSyntax:
@@ -254,7 +254,7 @@ func firstPolicy(ctx context.Context, ask lookups, domain Name) string {
 			return strconv.Quote("v=DMARC1; p=none; rua=mailto:postmaster@" + holder.s)
 		}
 	}
-	return `"v=DMARC1; p=none; rua=mailto:" with a mailbox of yours behind it, as this domain has none`
+	return `"v=DMARC1; p=none; rua=mailto:" with a mailbox of yours behind the colon`
 }
 
 // external notes reports that their receiver has not agreed to (RFC 7489, section 7.1).

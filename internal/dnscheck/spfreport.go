@@ -37,8 +37,13 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 		}
 		r.everybody()
 	default:
-		r.propose(ctx, ask, records, wanted)
+		merged := r.propose(ctx, ask, records, wanted)
 		r.is(CodeSPFMultiple, "%s has %d SPF records, and more than one is an error for every receiver: replace them by %s%s.", domain, len(records), quoteOurs(r.Proposal.Value), leftOut(records))
+		walkSPF(merged, func(n *SPFNode) {
+			if n.faulty() {
+				r.add(n.Code, "%s: leave out of the proposal %s, or have that corrected.", n.Problem, ownTerm(merged, n))
+			}
+		})
 	}
 	return r
 }
@@ -123,8 +128,9 @@ func (r *SPFReport) want(ctx context.Context, ask lookups, record string, includ
 	}
 }
 
-// propose makes one record of all, with the wanted include, and says what is to be known of it.
-func (r *SPFReport) propose(ctx context.Context, ask lookups, records []string, include wantedInclude) {
+// propose makes one record of all, with the wanted include, and says what is to be known of it. What
+// is wrong with it is in the survey that it returns.
+func (r *SPFReport) propose(ctx context.Context, ask lookups, records []string, include wantedInclude) *SPFNode {
 	target := include.s
 	if include.unfit != "" {
 		target = ""
@@ -137,10 +143,7 @@ func (r *SPFReport) propose(ctx context.Context, ask lookups, records []string, 
 	p.Fits = !endless && p.Lookups <= maxSPFLookups && p.Voids <= maxSPFVoids
 	r.Proposal = p
 	walkSPF(tree, func(n *SPFNode) {
-		switch {
-		case n.faulty():
-			r.note("the proposal keeps a fault that makes mail fail: %s.", n.Problem)
-		case n.Code != "":
+		if n.Code != "" && !n.faulty() {
 			r.note("what the proposal costs is not certain: %s.", n.Problem)
 		}
 	})
@@ -153,6 +156,7 @@ func (r *SPFReport) propose(ctx context.Context, ask lookups, records []string, 
 		r.note("the proposal needs %d of %d DNS look-ups and has %d of %d that find nothing: take out who no longer sends, dearest first: %s.",
 			p.Lookups, maxSPFLookups, p.Voids, maxSPFVoids, dearest(tree))
 	}
+	return tree
 }
 
 // remarkMerged notes what changes its meaning in a merged record.
@@ -187,7 +191,7 @@ func (r *SPFReport) faults() {
 	each := func(say func(n *SPFNode, own string), codes ...Code) {
 		walkSPF(r.Tree, func(n *SPFNode) {
 			if slices.Contains(codes, n.Code) {
-				say(n, r.ownTerm(n))
+				say(n, ownTerm(r.Tree, n))
 			}
 		})
 	}
@@ -212,7 +216,7 @@ func (r *SPFReport) faults() {
 		var terms []string
 		walkSPF(r.Tree, func(n *SPFNode) {
 			if n.Voids > 0 && len(n.Terms) == 0 {
-				if own := r.ownTerm(n); own != quote(n.Term) {
+				if own := ownTerm(r.Tree, n); own != quote(n.Term) {
 					terms = append(terms, cut(n.Term)+" (of "+own+")")
 				} else {
 					terms = append(terms, cut(n.Term))
@@ -223,7 +227,7 @@ func (r *SPFReport) faults() {
 	}
 	walkSPF(r.Tree, func(n *SPFNode) {
 		if n.Code.Outcome() == Unknown {
-			r.add(n.Code, "%s, so %s could not be followed: ask again later.", n.Problem, r.ownTerm(n))
+			r.add(n.Code, "%s, so %s could not be followed: ask again later.", n.Problem, ownTerm(r.Tree, n))
 		}
 	})
 	for _, n := range r.Tree.Terms {
@@ -238,9 +242,9 @@ func (r *SPFReport) faults() {
 	}
 }
 
-// ownTerm names the term of the owner's record that a node stands for or below.
-func (r *SPFReport) ownTerm(n *SPFNode) string {
-	for _, own := range r.Tree.Terms {
+// ownTerm names the term of the owner's record, root, that a node stands for or below.
+func ownTerm(root, n *SPFNode) string {
+	for _, own := range root.Terms {
 		leads := false
 		walkSPF(own, func(below *SPFNode) { leads = leads || below == n })
 		switch {
@@ -341,7 +345,7 @@ func (r *SPFReport) remark(record string) {
 	only := map[string]int{}
 	walkSPF(r.Tree, func(n *SPFNode) {
 		only[n.alone]++
-		switch own := r.ownTerm(n); {
+		switch own := ownTerm(r.Tree, n); {
 		case mechanism(n.Term) == "ptr":
 			r.note("%s is slow and unreliable, and RFC 7208 says that it should not be used.", quote(n.Term))
 		case n.Voids == 0 || len(n.Terms) > 0 || n.Code != "" || r.Voids > maxSPFVoids: // or named already
