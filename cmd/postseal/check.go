@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +16,6 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/mattn/go-isatty"
@@ -50,27 +48,11 @@ type checkCmd struct {
 
 // Help is what --help says at the end.
 func (checkCmd) Help() string {
-	return "Ends with 0 if all is as it should be, 1 if there is something to fix, 2 if there is nothing to fix but not everything could be told, and 64 if nothing could be looked at, as what was given cannot be used."
+	return "Ends with 0 if all is as it should be, 1 if there is something to fix, 2 if there is nothing to fix but not everything could be told, and 64 if the check could not be made."
 }
 
-// AfterApply refuses flags without a value: the variable of a script that is empty would
-// else have other things looked at than are meant.
-func (checkCmd) AfterApply(ctx *kong.Context) error {
-	for _, p := range ctx.Path {
-		if p.Flag == nil {
-			continue
-		}
-		switch v := p.Flag.Target; v.Kind() {
-		case reflect.String, reflect.Slice:
-			if v.Len() == 0 {
-				return fmt.Errorf("--%s is empty", p.Flag.Name)
-			}
-		}
-	}
-	return nil
-}
-
-// The exit codes of check.
+// The exit codes of check that tell what was found. All else that ends it is exitUsage, so that no
+// mistake in calling it passes for a finding.
 const (
 	exitFix     = 1
 	exitUnknown = 2
@@ -80,43 +62,66 @@ const (
 // for resolvers at home.
 const atOnce = 8
 
-// Run is the command. An interrupt must not look like a check without findings, and what
-// cannot be used not like one that found something.
+// Run is the command. An interrupt must not look like a check without findings.
 func (c *checkCmd) Run(s *streams) error {
 	err := c.check(s)
-	_, told := errors.AsType[ended](err)
-	switch {
+	switch _, found := errors.AsType[ended](err); {
 	case s.ctx.Err() != nil:
 		fmt.Fprintln(s.errOut, "postseal: interrupted, not everything was looked at")
 		return ended(exitUnknown)
-	case err != nil && !told:
+	case err != nil && !found:
 		fmt.Fprintln(s.errOut, "postseal:", err)
 		return ended(exitUsage)
 	}
 	return err
 }
 
-// check decides which of the two checks is wanted.
-func (c *checkCmd) check(s *streams) (err error) {
+// Validate refuses flags that do not go together.
+func (c *checkCmd) Validate() error {
+	switch {
+	case c.Timeout <= 0:
+		return fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
+	case c.Records == "":
+		return nil
+	case len(c.Domain) > 1 || c.Domains != "":
+		return errors.New("--records is about one domain: give at most one, and no --domains")
+	case c.Include != "" || c.IP != "" || c.MailFrom != "" || len(c.Selector) > 0:
+		return errors.New("--include, --ip, --mail-from and --selector are about a domain, not about --records")
+	}
+	return nil
+}
+
+// check decides which of the two checks is wanted. All input is read before anybody is asked.
+func (c *checkCmd) check(s *streams) error {
+	if c.Records != "" {
+		records, domain, err := c.records(s)
+		if err != nil {
+			return err
+		}
+		return c.asking(s, func(checker *dnscheck.Checker) error { return c.checkRecords(s, checker, records, domain) })
+	}
+	domains, err := c.domains(s)
+	if err != nil {
+		return err
+	}
+	template, err := c.message()
+	if err != nil {
+		return err
+	}
+	return c.asking(s, func(checker *dnscheck.Checker) error { return c.checkDomains(s, checker, domains, template) })
+}
+
+// asking runs a check, and says where none of the resolvers was heard.
+func (c *checkCmd) asking(s *streams, check func(*dnscheck.Checker) error) error {
 	checker, resolver, err := c.checker(s)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if _, isEnd := errors.AsType[ended](err); isEnd && resolver.Mute() && s.ctx.Err() == nil {
-			fmt.Fprintf(s.errOut, "postseal: nothing was heard from %s: if other domains fail as well, name other resolvers with --resolver\n", strings.Join(resolver.Servers(), " and "))
-		}
-	}()
-	if c.Records != "" {
-		if len(c.Domain) > 1 || c.Domains != "" {
-			return errors.New("--records is about one domain: give at most one, and no --domains")
-		}
-		if c.Include != "" || c.IP != "" || c.MailFrom != "" || len(c.Selector) > 0 {
-			return errors.New("--include, --ip, --mail-from and --selector are about a domain, not about --records")
-		}
-		return c.checkRecords(s, checker)
+	err = check(checker)
+	if _, found := errors.AsType[ended](err); found && resolver.Mute() && s.ctx.Err() == nil {
+		fmt.Fprintf(s.errOut, "postseal: nothing was heard from %s: if other domains fail as well, name other resolvers with --resolver\n", strings.Join(resolver.Servers(), " and "))
 	}
-	return c.checkDomains(s, checker)
+	return err
 }
 
 // checker also returns what asks the resolvers.
@@ -132,9 +137,6 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, *dnscheck.Resolver, e
 				servers = append(servers, at)
 			}
 		}
-	}
-	if c.Timeout <= 0 {
-		return nil, nil, fmt.Errorf("--timeout is %s: it must be more than nothing", c.Timeout)
 	}
 	resolver, err := dnscheck.NewResolver(dnscheck.ResolverConfig{Servers: servers})
 	if err != nil {
@@ -164,22 +166,24 @@ func (c *checkCmd) checker(s *streams) (*dnscheck.Checker, *dnscheck.Resolver, e
 	return checker, resolver, err
 }
 
-// checkRecords compares what a file lists with what is published.
-func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
+// records reads the file of records, and whose they are if that is given.
+func (c *checkCmd) records(s *streams) (records []dnscheck.Record, domain dnscheck.Name, err error) {
 	text, err := readInput(s, c.Records)
 	if err != nil {
-		return err
+		return nil, domain, err
 	}
-	records, err := parseRecords(c.Records, text)
-	if err != nil {
-		return err
+	if records, err = parseRecords(c.Records, text); err != nil {
+		return nil, domain, err
 	}
-	var domain dnscheck.Name
 	if len(c.Domain) > 0 {
-		if domain, err = dnscheck.ParseDomain(c.Domain[0]); err != nil {
-			return err
-		}
+		domain, err = dnscheck.ParseDomain(c.Domain[0])
 	}
+	return records, domain, err
+}
+
+// checkRecords compares what shall be there with what is published. Who interrupts it is shown
+// the records whose domains were looked at until then.
+func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker, records []dnscheck.Record, domain dnscheck.Name) error {
 	findings := make([]dnscheck.Finding, len(records))
 	groups := byDomain(records, domain)
 	together(len(groups), func(n int) {
@@ -189,22 +193,31 @@ func (c *checkCmd) checkRecords(s *streams, checker *dnscheck.Checker) error {
 			for i, at := range part {
 				list[i] = records[at]
 			}
-			for i, f := range checker.Check(s.ctx, group.domain, list) {
+			seen := checker.Check(s.ctx, group.domain, list)
+			if s.ctx.Err() != nil { // it was cut off
+				return
+			}
+			for i, f := range seen {
 				findings[part[i]] = reported(f)
 			}
 		}
 	})
-	if err := s.ctx.Err(); err != nil {
-		return err
+	findings = slices.DeleteFunc(findings, func(f dnscheck.Finding) bool { return f.Code == "" })
+	if len(findings) == 0 {
+		return nil // interrupted
 	}
+	var err error
 	if c.JSON {
-		if err := writeJSON(s.out, struct {
+		err = writeJSON(s.out, struct {
 			Findings []dnscheck.Finding `json:"findings"`
-		}{findings}, true); err != nil {
-			return err
-		}
+		}{findings}, true)
 	} else {
-		newPaper(s).findings(findings)
+		paper := newPaper(s)
+		paper.findings(findings, len(records))
+		err = paper.err
+	}
+	if err != nil {
+		return err
 	}
 	var outcomes []dnscheck.Outcome
 	for _, f := range findings {
@@ -256,15 +269,7 @@ func verdictOf(outcomes []dnscheck.Outcome) error {
 }
 
 // checkDomains looks at the posture of all domains that are named.
-func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
-	domains, err := c.domains(s)
-	if err != nil {
-		return err
-	}
-	template, err := c.message()
-	if err != nil {
-		return err
-	}
+func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker, domains []dnscheck.Name, template messageTemplate) error {
 	postures := make([]dnscheck.Posture, len(domains))
 	done := make([]chan struct{}, len(domains))
 	for i := range done {
@@ -283,10 +288,11 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
 				return
 			}
 			p := checker.Posture(s.ctx, template.from(domains[i]))
-			if s.ctx.Err() == nil { // else it was cut off
-				postures[i] = p
-				advance()
+			if s.ctx.Err() != nil && (len(domains) > 1 || untold(p)) {
+				return // it was cut off; of one domain, what was told until then is shown
 			}
+			postures[i] = p
+			advance()
 		})
 	})
 	paper := newPaper(s)
@@ -313,7 +319,15 @@ func (c *checkCmd) checkDomains(s *streams, checker *dnscheck.Checker) error {
 	default:
 		paper.postures(seen, len(domains))
 	}
+	if paper.err != nil {
+		return paper.err
+	}
 	return verdictOf(outcomes)
+}
+
+// untold tells whether nothing was learnt about a domain.
+func untold(p dnscheck.Posture) bool {
+	return !slices.ContainsFunc(p.Outcomes(), func(o dnscheck.Outcome) bool { return o != dnscheck.Unknown })
 }
 
 // messageTemplate is a message without its author's domain.
@@ -334,16 +348,19 @@ func (t messageTemplate) from(domain dnscheck.Name) dnscheck.Message {
 // message reads the flags that say which mail is judged; all problems are reported.
 func (c *checkCmd) message() (t messageTemplate, err error) {
 	var problems []error
-	name := func(flag, value string) (n dnscheck.Name) {
-		if value != "" {
-			var err error
-			if n, err = dnscheck.ParseName(value); err != nil {
-				problems = append(problems, fmt.Errorf("%s: %w", flag, err))
-			}
+	name := func(flag, value string) dnscheck.Name {
+		n, err := dnscheck.ParseName(value)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", flag, err))
 		}
 		return n
 	}
-	t.Include, t.MailFrom = name("--include", c.Include), name("--mail-from", c.MailFrom)
+	if c.Include != "" {
+		t.Include = name("--include", c.Include)
+	}
+	if c.MailFrom != "" {
+		t.MailFrom = name("--mail-from", c.MailFrom)
+	}
 	for _, selector := range c.Selector {
 		t.selectors = append(t.selectors, name("--selector", selector))
 	}
@@ -380,6 +397,9 @@ func (c *checkCmd) domains(s *streams) ([]dnscheck.Name, error) {
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
+	}
+	if len(domains) == 0 && c.Domains != "" {
+		return nil, fmt.Errorf("%s names no domain", c.Domains)
 	}
 	if len(domains) == 0 {
 		return nil, errors.New("nothing to check: give a domain, --domains FILE or --records FILE")
@@ -471,6 +491,8 @@ func readInput(s *streams, name string) ([]byte, error) {
 		return nil, err
 	case len(text) > limit:
 		return nil, fmt.Errorf("%s is larger than %d MiB", name, limit>>20)
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")): // as PowerShell writes it
+		return nil, fmt.Errorf("%s is UTF-16: save it as UTF-8", name)
 	}
 	return text, nil
 }

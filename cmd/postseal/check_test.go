@@ -384,3 +384,56 @@ func FuzzCheckInput(f *testing.F) {
 		}
 	})
 }
+
+// Of one domain, too, what was learnt before an interrupt is shown, and of records what is complete.
+func TestInterruptedCheckShowsWhatWasTold(t *testing.T) {
+	s := dnstest.Serve(t, checkZone+otherZone)
+	s.Fail("_dmarc.example.org", "", dnstest.Drop)
+	s.Fail("slow.example", "", dnstest.Drop)
+	records := `[{"purpose": "ownership", "name": "_postseal.example.org", "type": "TXT", "value": "the right value"},
+{"purpose": "spf", "name": "slow.example", "type": "TXT", "value": "v=spf1 -all"}]`
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"example.org"}, "SPF    ✓ match"},
+		{[]string{"example.org", "--json"}, `"code": "MATCH"`},
+		{[]string{"--records", "-"}, "1 of 1 records are as they should be. 1 not looked at."},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		var out, errOut bytes.Buffer
+		args := slices.Concat([]string{"check", "--resolver", s.Addr(), "--mode", "resolver"}, tt.args)
+		code := run(ctx, args, nil, strings.NewReader(records), &out, &errOut)
+		cancel()
+		if code != exitUnknown || !strings.Contains(out.String(), tt.want) || !strings.Contains(errOut.String(), "interrupted") {
+			t.Errorf("%q: ended with %d: %s%s", tt.args, code, &out, &errOut)
+		}
+	}
+}
+
+func TestTextThatIsNoUTF8IsSaidToBe(t *testing.T) {
+	list := checkFile(t, "\xff\xfee\x00x\x00")
+	for _, flag := range []string{"--domains", "--records"} {
+		if code, _, errOut := checkRun(t, "", flag, list); code != exitUsage || !strings.HasSuffix(errOut, "is UTF-16: save it as UTF-8\n") {
+			t.Errorf("ended with %d: %s", code, errOut)
+		}
+	}
+}
+
+// A table that does not fit is no table.
+func TestTablesFitTheTerminal(t *testing.T) {
+	headers, rows := []string{"CHECK", "CODE", "DETAIL"}, [][]string{{"SPF", "SPF_INCLUDE_BROKEN", strings.Repeat("x", 90)}, {"MX", "✓ MATCH", ""}}
+	for width, want := range map[int]string{
+		0:  "  CHECK  CODE                DETAIL\n  SPF    SPF_INCLUDE_BROKEN  " + strings.Repeat("x", 90) + "\n  MX     ✓ MATCH\n",
+		60: "  CHECK  CODE                DETAIL\n  SPF    SPF_INCLUDE_BROKEN  " + strings.Repeat("x", 30) + "…\n  MX     ✓ MATCH\n",
+		40: "  SPF\n    CODE SPF_INCLUDE_BROKEN\n    DETAIL " + strings.Repeat("x", 19) + "…\n  MX\n    CODE ✓ MATCH\n",
+	} {
+		var out bytes.Buffer
+		p := newPaper(&streams{out: &out})
+		p.width = width
+		p.cuttable(headers, []string{rows[0][0], rows[0][1], rows[0][2]}, rows[1])
+		if out.String() != want {
+			t.Errorf("%d:\n%s, want\n%s", width, &out, want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
+	"github.com/vbauerster/mpb/v8/cwriter"
 
 	"github.com/postseal/postseal/internal/dnscheck"
 )
@@ -19,12 +20,17 @@ import (
 type paper struct {
 	out                        io.Writer
 	good, bad, doubt, dim, big lipgloss.Style
+	width                      int   // of the terminal; 0 where there is none
+	err                        error // the first that writing ended in
 }
 
 // newPaper honours NO_COLOR (no-color.org) and terminals that know no colour.
 func newPaper(s *streams) *paper {
 	plain := lipgloss.NewStyle()
 	p := &paper{out: s.out, good: plain, bad: plain, doubt: plain, dim: plain, big: plain}
+	if terminal(s.out) {
+		p.width, _, _ = cwriter.New(s.out).GetTermSize()
+	}
 	if terminal(s.out) && s.getenv("NO_COLOR") == "" && s.getenv("TERM") != "dumb" {
 		p.good, p.bad, p.doubt = plain.Foreground(lipgloss.Green), plain.Foreground(lipgloss.Red), plain.Foreground(lipgloss.Yellow)
 		p.dim, p.big = plain.Faint(true), plain.Bold(true)
@@ -34,7 +40,9 @@ func newPaper(s *streams) *paper {
 
 // line writes a line, indented by two blanks a level.
 func (p *paper) line(level int, format string, args ...any) {
-	fmt.Fprintln(p.out, strings.Repeat("  ", level)+fmt.Sprintf(format, args...))
+	if _, err := fmt.Fprintln(p.out, strings.Repeat("  ", level)+fmt.Sprintf(format, args...)); err != nil && p.err == nil {
+		p.err = err
+	}
 }
 
 func (p *paper) head(title string) { p.line(1, "%s", p.big.Render(title)) }
@@ -51,8 +59,46 @@ func (p *paper) mark(o dnscheck.Outcome) string {
 	}
 }
 
-// table writes columns without lines around them.
+// table writes columns without lines around them. Where the terminal is too narrow for that, each row
+// becomes a paragraph, since columns that wrap cannot be read.
 func (p *paper) table(headers []string, rows [][]string) {
+	text := p.columns(headers, rows)
+	const indent, padding = 2, 2 // the last column's is not written
+	if p.width > 0 && indent+lipgloss.Width(text)-padding > p.width {
+		for _, row := range rows {
+			p.line(1, "%s", row[0])
+			for i, cell := range row[1:] {
+				if cell != "" {
+					p.line(2, "%s %s", p.dim.Render(headers[i+1]), cell)
+				}
+			}
+		}
+		return
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		p.line(1, "%s", strings.TrimRight(line, " "))
+	}
+}
+
+// cuttable is a table whose last column is cut where the terminal ends, if enough of it is left.
+func (p *paper) cuttable(headers []string, rows ...[]string) {
+	room := maxText
+	if p.width > 0 {
+		const indent, least = 2, 20
+		last := len(headers) - 1
+		others := make([][]string, len(rows))
+		for i, row := range rows {
+			others[i] = row[:last]
+		}
+		room = max(least, min(room, p.width-indent-lipgloss.Width(p.columns(headers[:last], others))))
+	}
+	for _, row := range rows {
+		row[len(row)-1] = cutTo(row[len(row)-1], room)
+	}
+	p.table(headers, rows)
+}
+
+func (p *paper) columns(headers []string, rows [][]string) string {
 	t := table.New().Headers(headers...).Rows(rows...).Wrap(false).
 		Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).BorderHeader(false).BorderColumn(false).
 		StyleFunc(func(row, col int) lipgloss.Style {
@@ -62,14 +108,12 @@ func (p *paper) table(headers []string, rows [][]string) {
 			}
 			return style
 		})
-	for line := range strings.SplitSeq(t.Render(), "\n") {
-		p.line(1, "%s", strings.TrimRight(line, " "))
-	}
+	return t.Render()
 }
 
 // findings writes what a check of records found: all of them in a table, then what is not
-// right, with the evidence.
-func (p *paper) findings(findings []dnscheck.Finding) {
+// right, with the evidence. Some may be missing.
+func (p *paper) findings(findings []dnscheck.Finding, of int) {
 	rows := make([][]string, len(findings))
 	for i, f := range findings {
 		rows[i] = []string{f.Name.String(), string(f.Type), purposeOf(f), p.mark(f.Outcome), string(f.Code)}
@@ -101,7 +145,7 @@ func (p *paper) findings(findings []dnscheck.Finding) {
 		}
 	}
 	p.line(0, "")
-	p.line(1, "%s", p.tally(findings))
+	p.line(1, "%s", p.tally(findings, of))
 }
 
 func purposeOf(f dnscheck.Finding) string {
@@ -123,7 +167,7 @@ func sightOf(s dnscheck.Sight) string {
 }
 
 // tally counts outcomes in a sentence.
-func (p *paper) tally(findings []dnscheck.Finding) string {
+func (p *paper) tally(findings []dnscheck.Finding, of int) string {
 	n := make(map[dnscheck.Outcome]int)
 	for _, f := range findings {
 		n[f.Outcome]++
@@ -132,6 +176,9 @@ func (p *paper) tally(findings []dnscheck.Finding) string {
 	text := fmt.Sprintf("%d of %d records are as they should be.", n[dnscheck.Match], len(findings))
 	if fix > 0 {
 		text += fmt.Sprintf(" %d to fix.", fix)
+	}
+	if left := of - len(findings); left > 0 {
+		text += fmt.Sprintf(" %d not looked at.", left)
 	}
 	if n[dnscheck.Unknown] > 0 {
 		text += fmt.Sprintf(" %d could not be told.", n[dnscheck.Unknown])
@@ -159,14 +206,14 @@ func (p *paper) posture(x dnscheck.Posture) {
 	var todo, notes []string
 	for _, r := range reports {
 		rows = append(rows, []string{r.what, p.mark(r.Outcome), string(r.Code), r.detail})
-		if r.Fix != "" {
-			todo = append(todo, r.what+": "+r.Fix)
+		for _, fix := range r.Todo() {
+			todo = append(todo, r.what+": "+fix)
 		}
 		for _, n := range r.Notes {
 			notes = append(notes, r.what+": "+n)
 		}
 	}
-	p.table([]string{"CHECK", "OUTCOME", "CODE", "DETAIL"}, rows)
+	p.cuttable([]string{"CHECK", "OUTCOME", "CODE", "DETAIL"}, rows...)
 	if t := x.SPF.Tree; t != nil && len(t.Terms) > 0 {
 		p.line(0, "")
 		p.head(fmt.Sprintf("What SPF costs: %d of 10 look-ups, %d of 2 that find nothing", x.SPF.Lookups, x.SPF.Voids))
@@ -355,9 +402,12 @@ func dmarcDetail(r dnscheck.DMARCReport) string {
 	return fmt.Sprintf("%s asked for, by %s", r.Disposition, r.At)
 }
 
-// cutText bounds what others wrote to a line.
-func cutText(s string) string {
-	const limit = 100
+// maxText is how much of what others wrote is shown in a line.
+const maxText = 100
+
+func cutText(s string) string { return cutTo(s, maxText) }
+
+func cutTo(s string, limit int) string {
 	runes := []rune(printable(s))
 	if len(runes) > limit {
 		return string(runes[:limit-1]) + "…"

@@ -38,7 +38,8 @@ func (w whose) Validate() error {
 	if !w.Operator && w.Tenant == "" {
 		return errors.New("say whose credential is meant: --operator or --tenant UUID")
 	}
-	return nil
+	_, err := w.tenant()
+	return err
 }
 
 // tenant is empty for operators.
@@ -117,6 +118,22 @@ type credentialCreateCmd struct {
 	Life         time.Duration `help:"How long it counts; for ever by default." placeholder:"720h"`
 }
 
+// Validate refuses flags that do not go together. It hides that of whose.
+func (c *credentialCreateCmd) Validate() error {
+	if err := c.whose.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case c.Operator && c.Role != "":
+		return errors.New("--role goes with --tenant: an operator may do everything")
+	case c.Operator && c.Organization != "":
+		return errors.New("--organization goes with --tenant: an operator may do everything")
+	case c.Life < 0:
+		return fmt.Errorf("--life %s has passed already; give how long from now", c.Life)
+	}
+	return nil
+}
+
 func (c *credentialCreateCmd) Run(s *streams) error {
 	cfg, err := c.load(s, app.LoadDatabaseConfig)
 	if err != nil {
@@ -128,14 +145,6 @@ func (c *credentialCreateCmd) Run(s *streams) error {
 	}
 	if err := c.fit(); err != nil {
 		return err
-	}
-	switch {
-	case c.Operator && c.Role != "":
-		return errors.New("--role goes with --tenant: an operator may do everything")
-	case c.Operator && c.Organization != "":
-		return errors.New("--organization goes with --tenant: an operator may do everything")
-	case c.Life < 0:
-		return fmt.Errorf("--life %s has passed already; give how long from now", c.Life)
 	}
 	n := auth.NewCredential{Kind: sender.CredentialKind(c.Kind), Name: c.Name, Tenant: tenant, Operator: c.Operator}
 	if c.Operator {

@@ -41,10 +41,15 @@ type devRunCmd struct {
 	Verbose      bool   `short:"v" help:"Log everything, not only what is wrong."`
 }
 
-func (c *devRunCmd) Run(s *streams) error {
+// Validate refuses an instance that nobody could use.
+func (c *devRunCmd) Validate() error {
 	if c.Tenants < 1 {
 		return fmt.Errorf("--tenants is %d: there must be one at least", c.Tenants)
 	}
+	return nil
+}
+
+func (c *devRunCmd) Run(s *streams) error {
 	level := slog.LevelWarn
 	if c.Verbose {
 		level = slog.LevelDebug

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -59,11 +60,12 @@ type ended int
 
 func (e ended) Error() string { return fmt.Sprintf("ended with %d", int(e)) }
 
+// exitUsage is for a command that was called in a way that cannot work (EX_USAGE of sysexits.h): a
+// code that no command gives another meaning.
+const exitUsage = 64
+
 // exit is how kong asks for the end of the program, carried as a panic to run.
 type exit int
-
-// exitUsage is EX_USAGE of BSD's sysexits: no command has this code for anything else.
-const exitUsage = 64
 
 // run is main without the process: 0 is success, 1 a failure, 64 wrong usage. A command may
 // end with a code of its own meaning, which its help tells.
@@ -85,6 +87,9 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		args = []string{"--help"}
 	}
 	parsed, err := parser.Parse(args)
+	if flag := blankFlag(args); flag != "" {
+		err = fmt.Errorf("%s is empty: give it a value, or leave it out", flag)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "postseal: %v\nRun postseal --help for what there is.\n", err)
 		return exitUsage
@@ -100,6 +105,21 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		return 1
 	}
 	return 0
+}
+
+// blankFlag finds a flag with nothing for its value, as a script makes it of a variable that is
+// not set. The parser takes it for one that was left out, which means something else.
+func blankFlag(args []string) string {
+	for i, arg := range args {
+		flag, value, assigned := strings.Cut(arg, "=")
+		if !assigned && i+1 < len(args) {
+			value, assigned = args[i+1], true
+		}
+		if assigned && strings.HasPrefix(flag, "--") && strings.TrimSpace(value) == "" {
+			return flag
+		}
+	}
+	return ""
 }
 
 // getenv looks a variable up in the environment that run was given.

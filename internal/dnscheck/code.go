@@ -57,6 +57,7 @@ const (
 	CodeSPFSyntax             Code = "SPF_SYNTAX"
 	CodeSPFIncludeBroken      Code = "SPF_INCLUDE_BROKEN"      // an include without SPF record behind it
 	CodeSPFIncludeUnreachable Code = "SPF_INCLUDE_UNREACHABLE" // after "all", or a redirect made void by one
+	CodeSPFPassAll            Code = "SPF_PASS_ALL"            // everybody is authorised; of postures only
 	CodeDKIMKeyMismatch       Code = "DKIM_KEY_MISMATCH"
 	CodeDKIMKeyRevoked        Code = "DKIM_KEY_REVOKED"
 	CodeDKIMMultipleKeys      Code = "DKIM_MULTIPLE_KEYS"
@@ -89,7 +90,7 @@ var outcomes = map[Code]Outcome{
 	CodeCNAMEProxied: Mismatch, CodeCNAMEWithOtherData: Mismatch, CodeCNAMELoop: Mismatch, CodeNSInconsistent: Mismatch,
 	CodeMXExtra: Mismatch, CodeMXWrongPriority: Mismatch, CodeSPFMultiple: Mismatch, CodeSPFTooManyLookups: Mismatch,
 	CodeSPFVoidLookups: Mismatch, CodeSPFSyntax: Mismatch, CodeSPFIncludeBroken: Mismatch,
-	CodeSPFIncludeUnreachable: Mismatch, CodeDKIMMultipleKeys: Mismatch, CodeDMARCSyntax: Mismatch, CodeDMARCMultiple: Mismatch,
+	CodeSPFIncludeUnreachable: Mismatch, CodeSPFPassAll: Mismatch, CodeDKIMMultipleKeys: Mismatch, CodeDMARCSyntax: Mismatch, CodeDMARCMultiple: Mismatch,
 
 	CodeTimeout: Unknown, CodeSERVFAIL: Unknown, CodeDNSSECBogus: Unknown, CodeNSLame: Unknown, CodeSplitHorizon: Unknown,
 

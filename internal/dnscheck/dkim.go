@@ -112,7 +112,7 @@ func ParseDKIMKey(record string) (DKIMKey, error) {
 		case k.Bits < minRSABits:
 			return k, fmt.Errorf("%w: it has %d bits, and verifiers refuse less than %d", errWeakKey, k.Bits, minRSABits)
 		case k.Bits < goodRSABits:
-			note("the RSA key has %d bits, which is weak: use %d", k.Bits, goodRSABits)
+			note("the RSA key has %d bits, which is weak: sign with one of %d at another selector", k.Bits, goodRSABits)
 		}
 	case "ed25519":
 		if len(der) != ed25519.PublicKeySize {

@@ -51,7 +51,7 @@ func TestDKIMKeysAreReadAsVerifiersReadThem(t *testing.T) {
 		{"without the algorithm around it", "v=DKIM1; p=" + bare, 2048, "", ""},
 		{"unknown tags", "v=DKIM1; x=y; n=hello; p=" + good, 2048, "", ""},
 		{"Ed25519", "v=DKIM1; k=ed25519; p=" + ed, 256, "", ""},
-		{"weak", "v=DKIM1; p=" + weak, 1024, "", "weak: use 2048"},
+		{"weak", "v=DKIM1; p=" + weak, 1024, "", "weak: sign with one of 2048"},
 		{"testing", "v=DKIM1; t=y:s; p=" + good, 2048, "", "only tests"},
 		{"sha256 and others", "v=DKIM1; h=sha1:sha256; p=" + good, 2048, "", ""},
 		{"too weak", "v=DKIM1; p=" + small, 0, "refuse less than 1024", ""},
@@ -121,7 +121,7 @@ func TestAPublishedKeyMustServeVerifiers(t *testing.T) {
 	}
 	for value, advice := range map[string]string{
 		"v=DKIM1; t=y; p=" + key:                        "only tests DKIM",
-		"v=DKIM1; p=" + spki(t, publicRSA(1024)):        "which is weak: use 2048",
+		"v=DKIM1; p=" + spki(t, publicRSA(1024)):        "which is weak: sign with one of 2048",
 		"v=DKIM1; p=" + spki(t, publicRSA(2048)) + "; ": "",
 	} {
 		rec.Value = value

@@ -22,6 +22,12 @@ const (
 	DispositionReject     Disposition = "reject"
 )
 
+// milderThan compares what two policies ask for.
+func (d Disposition) milderThan(other Disposition) bool {
+	order := []Disposition{DispositionNone, DispositionQuarantine, DispositionReject}
+	return slices.Index(order, d) < slices.Index(order, other)
+}
+
 // DMARCPolicy is a DMARC record that has been read (RFC 7489, section 6.3).
 type DMARCPolicy struct {
 	Policy    Disposition `json:"policy"`

@@ -29,6 +29,8 @@ var precedence = []Code{
 	CodeWildcard, CodeCNAMEProxied, CodeCNAMEFlattened, CodeWrongType, CodeDKIMKeyMismatch, CodeValueMismatch,
 	// Nothing.
 	CodeSPFMissing, CodeDMARCMissing, CodeNODATA, CodeNXDOMAIN,
+	// Of a posture, and never of a record.
+	CodeSPFPassAll,
 }
 
 // comesBefore tells whether a is to be acted on before b. Unknown codes come last.

@@ -14,7 +14,8 @@ const defaultAll = "~all"
 // every sender that they list, each once, and drops what stands for target already, as well as
 // terms that make a record unreadable; see unreadableSPF. The
 // include of target comes first, where no limit is used up yet and nothing can hide it; the
-// first "all" comes last. Senders that stood behind it are kept, since somebody wanted them;
+// "all" comes last: of several records the mildest, and never one that lets everybody pass, since such a
+// merge takes effect where none of them did. Senders that stood behind it are kept, since somebody wanted them;
 // whom it let through anyway, nothing there can stop. A redirect
 // keeps its place where no "all" makes it void, and becomes an include where two of them
 // must live in one record.
@@ -43,10 +44,14 @@ func mergeSPF(records []string, target string) string {
 			switch {
 			case l == spfVersion || badTerm(term):
 			case isAll(term):
-				if behind == "" {
-					behind = l
+				if behind != "" {
+					continue
 				}
-				if all == "" {
+				behind = l
+				if len(records) > 1 && l == "all" {
+					l = defaultAll
+				}
+				if all == "" || milderAll(l, all) {
 					all = l
 				}
 			case kind == "include" && bare(value) == target:
@@ -103,11 +108,24 @@ var versionLike = regexp.MustCompile(`(?i)(^|\s)(v\s*=\s*)?spf[\d.]*(/[\w,]+)?[,
 // It returns nothing where that cannot be read.
 func mendSPF(text, target string) string {
 	text = versionLike.ReplaceAllString(tidy(text), " $4")
-	record := spfVersion + " " + strings.Join(spfTerms(text), " ")
+	terms := spfTerms(text)
+	for i, term := range terms {
+		if lower(strings.TrimPrefix(term, "+")) == "all" {
+			terms[i] = defaultAll
+		}
+	}
+	record := spfVersion + " " + strings.Join(terms, " ")
 	if _, err := ParseSPF(record); text == "" || err != nil {
 		return ""
 	}
 	return withInclude(record, target)
+}
+
+// milderAll compares two terms "all" of a record that shall be merged: its end must not refuse more
+// than any of them did.
+func milderAll(a, b string) bool {
+	const order = "-~?"
+	return strings.Index(order, a[:1]) > strings.Index(order, b[:1])
 }
 
 func badTerm(term string) bool {
