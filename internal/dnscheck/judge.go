@@ -214,7 +214,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 	probes := make([]answer, len(rows))
 	var wg sync.WaitGroup
 	for i, a := range rows {
-		if !a.led && len(a.chain) > 0 {
+		if !a.led && a.width > 0 && len(a.chain) > 0 {
 			wg.Go(func() { probes[i] = r.again(ctx, a, question{beside.s, dns.TypeTXT}) })
 		}
 	}
@@ -225,7 +225,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 		b := probes[i]
 		op := opinions[i]
 		switch {
-		case a.led || len(a.chain) == 0 || a.next == "" && !op.match:
+		case a.led || a.width == 0 || len(a.chain) == 0 || a.next == "" && !op.match:
 			continue
 		case a.dname != "":
 			op = redirectedBy(a.dname)
