@@ -121,11 +121,15 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 	// all questions; what makes it another child is part of the key.
 	hosts := make(map[string]int)
 	glue := make(map[string][]netip.Addr)
+	sayers := make(map[string][]answer)
 	counted := false
 	for _, a := range referrals[apex] {
 		counted = counted || a.width > 0
 		for _, host := range a.cut.hosts {
 			hosts[host] = math.MaxInt
+			if a.width > 0 {
+				sayers[host] = append(sayers[host], a)
+			}
 			for _, addr := range a.cut.glue[host] {
 				if !slices.Contains(glue[host], addr) {
 					glue[host] = append(glue[host], addr)
@@ -136,25 +140,35 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 	var key strings.Builder
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		fmt.Fprint(&key, " ", host, glue[host])
+		for _, a := range sayers[host] {
+			fmt.Fprint(&key, " by ", a.host, a.server)
+		}
 	}
 	width := min(z.width, independent(referrals[apex]))
 	if !counted {
 		width = 0
 	}
 	return once(r, flightKey{question{apex, dns.TypeNS}, fmt.Sprint("child ", width, z.apex, z.path, key.String())}, func() *zone {
-		child := &zone{apex: apex, width: width, path: z.path + " below " + z.apex}
+		child := &zone{apex: apex, width: width, sayers: sayers, path: z.path + " below " + z.apex}
 		r.findServers(ctx, child, hosts, glue)
 		return child
 	})
 }
 
-// independent counts servers with names and addresses of their own.
+// independent counts servers with names and addresses of their own, of which those that a
+// single other named are no more than one.
 func independent(answers []answer) int {
 	hosts, addrs := make(map[string]bool), make(map[string]bool)
+	var by []answer
 	for _, a := range answers {
 		hosts[a.host], addrs[a.server] = true, true
+		by = append(by, a.by...)
 	}
-	return min(len(hosts), len(addrs))
+	n := min(len(hosts), len(addrs))
+	if len(by) > 0 {
+		n = min(n, independent(by)) // a delegation is above what it leads to, so this ends
+	}
+	return n
 }
 
 // followed asks on where CNAMEs lead out of the zone. The rows of the servers that said so

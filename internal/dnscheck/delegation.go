@@ -55,6 +55,8 @@ type zone struct {
 	bogus bool // resolvers refuse to say who serves the zone unless they need not validate it
 	path  string
 	width int
+	// sayers are those who delegate the zone, by the host that they name.
+	sayers map[string][]answer
 }
 
 // within tells whether name is zone or below it; both are bare.

@@ -56,6 +56,7 @@ type answer struct {
 	soa   *dns.SOA    // of a negative answer
 	path  string      // how we came to the zone: through a CNAME or a delegation; empty for straight
 	width int         // how many independent paths can lead to this server; see weigh
+	by    []answer    // the referrals that name this server, where the zone was found by some
 }
 
 // from names the server and what came instead of an answer, to be put behind a name; empty

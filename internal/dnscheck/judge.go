@@ -214,7 +214,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 	probes := make([]answer, len(rows))
 	var wg sync.WaitGroup
 	for i, a := range rows {
-		if !a.led && len(a.chain) > 0 {
+		if !a.led && a.width > 0 && len(a.chain) > 0 {
 			wg.Go(func() { probes[i] = r.again(ctx, a, question{beside.s, dns.TypeTXT}) })
 		}
 	}
@@ -225,7 +225,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 		b := probes[i]
 		op := opinions[i]
 		switch {
-		case a.led || len(a.chain) == 0 || a.next == "" && !op.match:
+		case a.led || a.width == 0 || len(a.chain) == 0 || a.next == "" && !op.match:
 			continue
 		case a.dname != "":
 			op = redirectedBy(a.dname)
@@ -319,7 +319,7 @@ func (r *run) decidedBy(q question, got []answer) bool {
 			counted = append(counted, a)
 		}
 	}
-	return r.decided(q, counted)
+	return independent(counted) >= min(len(counted), r.quorum) && r.decided(q, counted)
 }
 
 // resolvers puts the question of a wanted record to the resolvers. With settled they can
@@ -358,28 +358,18 @@ func (r *run) resolvers(ctx context.Context, q question, settled bool) []answer 
 // weigh counts the independent paths on which a record was seen by authoritative servers:
 // servers with names and addresses of their own, as many as the way to them is wide.
 func (r *run) weigh(rec Record, rows []answer, opinions []opinion) int {
-	type way struct {
-		hosts, addrs map[string]bool
-		width        int
-	}
-	ways := make(map[string]*way)
+	ways := make(map[string][]answer)
 	all := make(map[string]bool)
 	for i, op := range opinions {
-		a := rows[i]
-		if !op.match || a.width == 0 || a.next != "" {
-			continue
+		if a := rows[i]; op.match && a.width > 0 && a.next == "" {
+			ways[a.path] = append(ways[a.path], a)
+			all[a.server] = true
 		}
-		w := ways[a.path]
-		if w == nil {
-			w = &way{hosts: make(map[string]bool), addrs: make(map[string]bool)}
-			ways[a.path] = w
-		}
-		w.hosts[a.host], w.addrs[a.server], all[a.server] = true, true, true
-		w.width = max(w.width, a.width)
 	}
 	n := 0
-	for _, w := range ways {
-		n += min(len(w.hosts), len(w.addrs), w.width)
+	for _, way := range ways {
+		widest := slices.MaxFunc(way, func(a, b answer) int { return cmp.Compare(a.width, b.width) })
+		n += min(independent(way), widest.width)
 	}
 	return min(n, len(all))
 }

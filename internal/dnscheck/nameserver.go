@@ -73,7 +73,7 @@ func (r *run) askServer(ctx context.Context, z *zone, n nameserver, q question) 
 	})
 	a.server, a.host, a.zone, a.path = n.String(), n.host, z.apex, z.path
 	if n.counted {
-		a.width = z.width
+		a.width, a.by = z.width, z.sayers[n.host]
 	} else {
 		a.detail = strings.TrimSuffix("named by too few resolvers to count; "+a.detail, "; ")
 	}
