@@ -362,6 +362,10 @@ func (c *checkCmd) message() (t messageTemplate, err error) {
 		t.MailFrom = name("--mail-from", c.MailFrom)
 	}
 	for _, selector := range c.Selector {
+		if s, _, whole := strings.Cut(selector, "._domainkey"); whole {
+			problems = append(problems, fmt.Errorf("--selector: %q is the name of a key: its selector is %q", selector, s))
+			continue
+		}
 		t.selectors = append(t.selectors, name("--selector", selector))
 	}
 	if c.IP != "" {
