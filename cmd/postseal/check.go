@@ -489,7 +489,18 @@ func readInput(s *streams, name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, limit+1))
+	var text []byte
+	var err error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		text, err = io.ReadAll(io.LimitReader(in, limit+1))
+	}()
+	select {
+	case <-read:
+	case <-s.ctx.Done(): // nobody may come to type the end of standard input
+		return nil, s.ctx.Err()
+	}
 	switch {
 	case err != nil:
 		return nil, err
