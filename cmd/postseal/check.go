@@ -362,6 +362,10 @@ func (c *checkCmd) message() (t messageTemplate, err error) {
 		t.MailFrom = name("--mail-from", c.MailFrom)
 	}
 	for _, selector := range c.Selector {
+		if s, _, whole := strings.Cut(selector, "._domainkey"); whole {
+			problems = append(problems, fmt.Errorf("--selector: %q is the name of a key: its selector is %q", selector, s))
+			continue
+		}
 		t.selectors = append(t.selectors, name("--selector", selector))
 	}
 	if c.IP != "" {
@@ -485,7 +489,18 @@ func readInput(s *streams, name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, limit+1))
+	var text []byte
+	var err error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		text, err = io.ReadAll(io.LimitReader(in, limit+1))
+	}()
+	select {
+	case <-read:
+	case <-s.ctx.Done(): // nobody may come to type the end of standard input
+		return nil, s.ctx.Err()
+	}
 	switch {
 	case err != nil:
 		return nil, err

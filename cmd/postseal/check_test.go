@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -435,5 +436,17 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		if out.String() != want {
 			t.Errorf("%d:\n%s, want\n%s", width, &out, want)
 		}
+	}
+}
+
+// Who types no list can leave.
+func TestInterruptEndsTheWaitForInput(t *testing.T) {
+	in, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	if code := run(ctx, []string{"check", "--domains", "-", "--resolver", "127.0.0.1:1"}, nil, in, &out, &errOut); code != exitUnknown || !strings.Contains(errOut.String(), "interrupted") {
+		t.Errorf("ended with %d: %s%s", code, &out, &errOut)
 	}
 }

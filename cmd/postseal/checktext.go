@@ -367,6 +367,9 @@ func (p *paper) postures(list []dnscheck.Posture, of int) {
 		count += fmt.Sprintf(" of %d", of)
 	}
 	p.line(1, "%s domains: %d with something to fix, %d that could not be told, %d in order.", count, fix, unknown, len(list)-fix-unknown)
+	if fix > 0 {
+		p.line(1, "%s", p.dim.Render("What to do about one of them is said by postseal check with that domain alone."))
+	}
 }
 
 // cell is the code where it says more than the outcome.

@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -169,14 +170,19 @@ func (r *Report) note(format string, args ...any) {
 // silent sets what an answer that tells nothing means.
 func (r *Report) silent(a answer) {
 	if a.result == SawLoop {
-		r.is(CodeCNAMELoop, "the CNAME at %s leads in a circle: remove it.", r.Name)
+		r.is(CodeCNAMELoop, "the CNAME at %s leads in a circle: correct it, or remove it.", r.Name)
 		return
 	}
 	r.is(a.silenceCode(), "there is no answer for %s%s: ask again later, and have its name servers looked at if that does not help.", r.Name, a.from())
 }
 
-// nowhere is what to do about a domain at which nothing can be published.
-const nowhere = "%s does not exist in the DNS: correct the name, or have it delegated."
+// nowhere says what to do about a name that does not exist.
+func nowhere(domain Name) string {
+	if domain == domain.Organizational() {
+		return fmt.Sprintf("%s does not exist in the DNS: correct the name, or have it delegated.", domain)
+	}
+	return fmt.Sprintf("%s does not exist in the DNS: correct the name, or publish its records there.", domain)
+}
 
 func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 	name := domain.Child("_dmarc")
@@ -187,63 +193,77 @@ func reportDMARC(ctx context.Context, ask lookups, domain Name) DMARCReport {
 		return r
 	}
 	policy, v := findPolicy(ctx, ask, domain)
-	if v.Result == "" {
-		a := ask(ctx, question{v.PolicyAt.s, dns.TypeTXT})
-		for _, p := range dmarcPolicies(a.values()) {
-			r.Observed = append(r.Observed, shown(p))
-		}
-		r.At, r.Policy, r.Disposition = v.PolicyAt, &policy, v.Policy
-		for _, n := range policy.Notes {
-			r.note("%s.", n)
-		}
-		if r.At != name {
-			if _, value, ok := meantForDMARC(ask(ctx, question{name.s, dns.TypeTXT}).values()); ok {
-				r.note(`what is at %s is no policy for receivers (%s): let it begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
-			}
-			r.note("the policy is inherited from %s.", r.At)
-		}
-		if v.Policy == DispositionNone {
-			r.note("p=none only watches: forged mail is delivered as before.")
-		}
-		if r.At == name && policy.Subdomain.milderThan(policy.Policy) {
-			r.note("sp=%s asks for less where mail comes from names below %s, which forgers can use instead.", policy.Subdomain, domain)
-		}
-		if len(policy.Aggregate) == 0 {
-			r.note("without rua nobody sends reports, so failures stay unseen.")
-		}
-		for _, uri := range policy.Aggregate {
-			if _, host, ok := cutLast(uri, "@"); ok {
-				if n, err := ParseName(host); err == nil && n.Organizational() != domain.Organizational() {
-					r.external(ctx, ask, r.At, n)
-				}
-			}
-		}
-		return r
-	}
-	values := ask(ctx, question{name.s, dns.TypeTXT}).values()
-	for _, p := range dmarcPolicies(values) {
+	for _, p := range dmarcPolicies(ask(ctx, question{cmp.Or(v.PolicyAt, name).s, dns.TypeTXT}).values()) {
 		r.Observed = append(r.Observed, shown(p))
 	}
+	if v.Result == "" {
+		r.At, r.Policy, r.Disposition = v.PolicyAt, &policy, v.Policy
+		r.remark(ctx, ask, domain)
+	} else {
+		r.lacking(ctx, ask, domain, v)
+	}
+	return r
+}
+
+// remark notes what is ignored, weak or unwise in the policy that holds for a domain.
+func (r *DMARCReport) remark(ctx context.Context, ask lookups, domain Name) {
+	for _, n := range r.Policy.Notes {
+		r.note("%s.", n)
+	}
+	if r.At != r.Name {
+		if _, value, ok := meantForDMARC(ask(ctx, question{r.Name.s, dns.TypeTXT}).values()); ok {
+			r.note(`what is at %s is no policy for receivers (%s): if it shall hold, let it begin with "v=DMARC1; p=", without quotes around it.`, r.Name, quote(value))
+		}
+		r.note("the policy is inherited from %s.", r.At)
+	}
+	if r.Disposition == DispositionNone {
+		tag := "p"
+		if r.Policy.Policy != DispositionNone {
+			tag = "sp"
+		}
+		r.note("%s=none only watches: forged mail is delivered as before.", tag)
+	}
+	if r.At == r.Name && r.Policy.Subdomain.milderThan(r.Policy.Policy) {
+		r.note("sp=%s asks for less where mail comes from names below %s, which forgers can use instead.", r.Policy.Subdomain, domain)
+	}
+	if len(r.Policy.Aggregate) == 0 {
+		r.note("without rua nobody sends reports, so failures stay unseen.")
+	}
+	for _, uri := range r.Policy.Aggregate {
+		if _, host, ok := cutLast(uri, "@"); ok {
+			if n, err := ParseName(host); err == nil && n.Organizational() != domain.Organizational() {
+				r.external(ctx, ask, r.At, n)
+			}
+		}
+	}
+}
+
+// gently goes with the advice to make a policy hold that did not: what an owner does not know to fail
+// must not be refused all at once.
+const gently = "with p=none until reports show that all mail of yours passes"
+
+// lacking says what to do where no policy holds.
+func (r *DMARCReport) lacking(ctx context.Context, ask lookups, domain Name, v DMARCVerdict) {
+	values := ask(ctx, question{r.Name.s, dns.TypeTXT}).values()
 	switch v.Code {
 	case CodeDMARCMissing:
 		if code, value, ok := meantForDMARC(values); ok {
 			r.Observed = []string{shown(value)}
-			r.is(code, `what is at %s is no policy for receivers: change %s to begin with "v=DMARC1; p=", without quotes around it.`, name, quote(value))
-			return r
+			r.is(code, `what is at %s is no policy for receivers: change %s to begin with "v=DMARC1; p=", without quotes around it, and %s.`, r.Name, quote(value), gently)
+			return
 		}
 		if len(values) == 0 && ask(ctx, question{domain.s, dns.TypeTXT}).result == SawNXDOMAIN {
-			r.is(v.Code, nowhere, domain)
-			return r
+			r.is(v.Code, "%s", nowhere(domain))
+			return
 		}
-		r.is(v.Code, "%s: publish at %s the TXT record %s, and make p stricter once reports show that all mail of yours passes.", v.Problem, name, firstPolicy(ctx, ask, domain))
+		r.is(v.Code, "%s: publish at %s the TXT record %s, and make p stricter once reports show that all mail of yours passes.", v.Problem, r.Name, firstPolicy(ctx, ask, domain))
 	case CodeDMARCMultiple:
-		r.is(v.Code, "%s: keep the one that is meant, and remove the others.", v.Problem)
+		r.is(v.Code, "%s: keep one, %s.", v.Problem, gently)
 	case CodeDMARCSyntax:
-		r.is(v.Code, "%s: correct it.", v.Problem)
+		r.is(v.Code, "%s: correct it, %s.", v.Problem, gently)
 	default:
 		r.is(v.Code, "%s: ask again later.", v.Problem)
 	}
-	return r
 }
 
 // firstPolicy only watches, since nobody knows yet what of the owner's mail fails. Reports go where

@@ -191,6 +191,14 @@ func TestPostureOfNoDomainSaysSo(t *testing.T) {
 			t.Errorf("%s: %s", r.Code, r.Fix)
 		}
 	}
+	// A name below a domain needs no delegation, and can be one that is about to be set up.
+	if strings.Contains(p.SPF.Fix, "delegated") {
+		t.Error(p.SPF.Fix)
+	}
+	p = postureOf(t, `_spf.mail.example. TXT "v=spf1 ip4:192.0.2.0/24 -all"`, func(m *Message) { m.MailFrom, m.Include = mustName(t, "bounce.example.org"), Name{"_spf.mail.example"} })
+	if want := `bounce.example.org has no SPF record: publish the TXT record "v=spf1 include:_spf.mail.example ~all" there, with all others who send its mail in front of ~all.`; p.SPF.Fix != want {
+		t.Error(p.SPF.Fix)
+	}
 }
 
 func TestPostureOfSilenceIsUnknown(t *testing.T) {
@@ -445,6 +453,15 @@ func TestAdviceAboutPoliciesAndKeysIsCareful(t *testing.T) {
 		if strings.Contains(strings.Join(r.Notes, " "), "asks for less") != weak {
 			t.Errorf("%s: %q", policy, r.Notes)
 		}
+	}
+	// What did not hold until now must not refuse mail at once.
+	for _, zone := range []string{`"v=DMARC1; p=all"`, `"v=DMARC1 p=reject"`, "\"v=DMARC1; p=none\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\""} {
+		if r := dmarc("_dmarc.example.org. TXT "+zone, nil); !strings.HasSuffix(r.Fix, "with p=none until reports show that all mail of yours passes.") {
+			t.Errorf("%s: %s", zone, r.Fix)
+		}
+	}
+	if r := dmarc(`_dmarc.example.org. TXT "v=DMARC1; p=reject; sp=none"`, below); !strings.Contains(strings.Join(r.Notes, " "), "sp=none only watches") {
+		t.Errorf("%q", r.Notes)
 	}
 	sign := func(m *Message) { m.Signatures = []Signature{{m.From, Name{"s1"}}} }
 	at := "s1._domainkey.example.org. TXT "

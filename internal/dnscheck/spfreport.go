@@ -80,15 +80,15 @@ func (r *SPFReport) absent(ctx context.Context, ask lookups, a answer, include w
 	case quoted >= 0:
 		r.Observed = []string{shown(values[quoted])}
 		r.is(CodeValueQuoted, "the SPF record at %s has quotes or blanks in front: change %s so that it begins with %s.", r.Name, quote(values[quoted]), spfVersion)
-	case a.result == SawNXDOMAIN:
-		r.is(CodeSPFMissing, nowhere, r.Name)
+	case a.result == SawNXDOMAIN && (include.IsZero() || r.Name == r.Name.Organizational()):
+		r.is(CodeSPFMissing, "%s", nowhere(r.Name))
 	case include.IsZero():
 		r.is(CodeSPFMissing, `%s has no SPF record: publish a TXT record there that lists who sends its mail, "v=spf1 -all" if nobody does.`, r.Name)
 	case include.unfit != "":
 		r.is(CodeSPFMissing, `%s has no SPF record, and %s cannot be included, because %s: correct that name first, or have the record there corrected.`, r.Name, include, include.unfit)
 	default:
 		r.propose(ctx, ask, []string{spfVersion + " " + defaultAll}, include)
-		r.is(CodeSPFMissing, "%s has no SPF record: publish the TXT record %s there.", r.Name, quoteOurs(r.Proposal.Value))
+		r.is(CodeSPFMissing, "%s has no SPF record: publish the TXT record %s there, with all others who send its mail in front of %s.", r.Name, quoteOurs(r.Proposal.Value), defaultAll)
 	}
 }
 
