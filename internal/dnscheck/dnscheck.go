@@ -22,7 +22,7 @@
 //
 // Beside records of ours it looks at how a domain is set up for mail at all:
 //
-//	Checker.Posture ──> SPF with the cost of each term (spfeval.go, spfmerge.go), DKIM keys
+//	Checker.Posture ──> SPF with the cost of each term (spfreport.go), DKIM keys
 //	                    (dkim.go), DMARC (dmarc.go), MX
 //	Message, Seen ──> Judge ──> Verdict: what receivers conclude, what breaks without each record
 //
