@@ -159,10 +159,15 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 // single other named are no more than one.
 func independent(answers []answer) int {
 	hosts, addrs := make(map[string]bool), make(map[string]bool)
+	known := make(map[[4]string]bool) // they name each other's children: counted twice, they would double with each delegation
 	var by []answer
 	for _, a := range answers {
 		hosts[a.host], addrs[a.server] = true, true
-		by = append(by, a.by...)
+		for _, b := range a.by {
+			if key := [4]string{b.host, b.server, b.zone, b.path}; !known[key] {
+				known[key], by = true, append(by, b)
+			}
+		}
 	}
 	n := min(len(hosts), len(addrs))
 	if len(by) > 0 {

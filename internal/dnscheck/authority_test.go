@@ -718,3 +718,25 @@ func TestServersThatRefuseAreLeftAlone(t *testing.T) {
 		}
 	})
 }
+
+// Servers that all name each other below make no more work with each delegation.
+func TestDeepDelegationsOfManyServersAreCountedAtOnce(t *testing.T) {
+	const servers = maxHosts
+	var level []answer
+	for depth := range 4 * maxCuts {
+		next := make([]answer, servers)
+		for i := range next {
+			next[i] = answer{host: fmt.Sprint("ns", i), server: fmt.Sprint("192.0.2.", i), zone: fmt.Sprint("z", depth), by: level}
+		}
+		level = next
+	}
+	if n := independent(level); n != servers {
+		t.Errorf("%d of %d servers are independent", n, servers)
+	}
+	for i := range level {
+		level[i].by = level[i].by[:1]
+	}
+	if n := independent(level); n != 1 {
+		t.Errorf("%d ways by a single server", n)
+	}
+}

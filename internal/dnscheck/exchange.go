@@ -604,13 +604,7 @@ func (a *answer) order() {
 	if len(a.records) < 2 {
 		return
 	}
-	known := make(map[string]bool, len(a.records))
-	a.records = slices.DeleteFunc(a.records, func(rr dns.RR) bool {
-		data := strings.TrimPrefix(rr.String(), rr.Header().String())
-		twice := known[data]
-		known[data] = true
-		return twice
-	})
+	a.records = dns.Dedup(a.records, nil)
 	if a.records[0].Header().Rrtype != dns.TypeTXT {
 		return
 	}

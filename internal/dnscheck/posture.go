@@ -155,14 +155,18 @@ func (r *Report) add(code Code, format string, args ...any) {
 	}
 }
 
+// maxSentences bounds what is said of one subject: a record of 64 KiB can have thousands of faults,
+// and whoever mends the first sees the next.
+const maxSentences = 20
+
 func (r *Report) also(fix string) {
-	if fix != r.Fix && !slices.Contains(r.Also, fix) {
+	if fix != r.Fix && len(r.Also) < maxSentences && !slices.Contains(r.Also, fix) {
 		r.Also = append(r.Also, fix)
 	}
 }
 
 func (r *Report) note(format string, args ...any) {
-	if n := upper(fmt.Sprintf(format, args...)); !slices.Contains(r.Notes, n) {
+	if n := upper(fmt.Sprintf(format, args...)); len(r.Notes) < maxSentences && !slices.Contains(r.Notes, n) {
 		r.Notes = append(r.Notes, n)
 	}
 }
@@ -303,9 +307,9 @@ func reportDKIM(ctx context.Context, ask lookups, s Signature) DKIMReport {
 		r.silent(a)
 		return r
 	case a.result == SawNXDOMAIN:
-		r.is(CodeNXDOMAIN, "nothing exists at %s: publish the key, or correct the selector.", key)
+		r.is(CodeNXDOMAIN, "nothing exists at %s: publish the record that whoever signs asks for there, or correct the selector.", key)
 	case a.result == SawNODATA:
-		r.is(CodeNODATA, "%s exists and has no key: publish it as TXT.", key)
+		r.is(CodeNODATA, "%s exists and has no key: publish the record that whoever signs asks for there.", key)
 	}
 	if a.result != SawAnswer {
 		if len(a.chain) > 0 {
@@ -328,7 +332,7 @@ func reportDKIM(ctx context.Context, ask lookups, s Signature) DKIMReport {
 		r.Key = &k
 		r.is(code, "the key at %s is revoked (empty p=): sign with another selector, and leave this one as it is.", key)
 	case CodeDKIMMultipleKeys:
-		r.is(code, "%s has more than one key, and verifiers may take any: keep the one that is signed with.", key)
+		r.is(code, "%s has more than one text where a single key belongs, and verifiers may take any: keep the key that is signed with.", key)
 	default:
 		if k.Bits > 0 && k.Bits < minRSABits {
 			r.is(code, "no verifier can use what is at %s (%s): make a key of %d bits, publish it at another selector and sign with that.", key, problem, goodRSABits)

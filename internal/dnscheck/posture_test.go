@@ -469,10 +469,24 @@ func TestAdviceAboutPoliciesAndKeysIsCareful(t *testing.T) {
 	for zone, want := range map[string]string{
 		at + zoneStrings("v=DKIM1; p="+spki(t, publicRSA(512))): "make a key of 2048 bits, publish it at another selector",
 		at + `"v=DKIM1; p="`: "sign with another selector, and leave this one as it is",
-		at + zoneStrings(key) + "\n" + at + zoneStrings("v=DKIM1; p="+spki(t, publicRSA(2048))): "keep the one that is signed with",
+		at + zoneStrings(key) + "\n" + at + zoneStrings("v=DKIM1; p="+spki(t, publicRSA(2048))): "keep the key that is signed with",
+		at + zoneStrings(key) + "\n" + at + `"hello"`:                                           "more than one text where a single key belongs",
 	} {
 		if r := postureOf(t, zone, sign).DKIM[0]; !strings.Contains(r.Fix, want) {
 			t.Errorf("%s: %s", r.Code, r.Fix)
 		}
+	}
+}
+
+// Thousands of faults in one record are no thousands of sentences.
+func TestPostureSaysNoMoreThanSomebodyReads(t *testing.T) {
+	var record strings.Builder
+	record.WriteString("v=spf1")
+	for i := range 3000 {
+		fmt.Fprintf(&record, " ip4:%d.%d.%d.0/7", i%200, i/200, i%7)
+	}
+	r := postureOf(t, "example.org. TXT "+zoneStrings(record.String()+" -all"), nil).SPF
+	if r.Code != CodeSPFPassAll || len(r.Also) != maxSentences || len(r.Notes) > maxSentences {
+		t.Errorf("%s: %d things to do besides, %d notes", r.Code, len(r.Also), len(r.Notes))
 	}
 }

@@ -39,9 +39,9 @@ func reportSPF(ctx context.Context, ask lookups, domain, include Name) SPFReport
 	default:
 		merged := r.propose(ctx, ask, records, wanted)
 		r.is(CodeSPFMultiple, "%s has %d SPF records, and more than one is an error for every receiver: replace them by %s%s.", domain, len(records), quoteOurs(r.Proposal.Value), leftOut(records))
-		walkSPF(merged, func(n *SPFNode) {
+		walkOwn(merged, func(n *SPFNode, own string) {
 			if n.faulty() {
-				r.add(n.Code, "%s: leave out of the proposal %s, or have that corrected.", n.Problem, ownTerm(merged, n))
+				r.add(n.Code, "%s: leave out of the proposal %s, or have that corrected.", n.Problem, own)
 			}
 		})
 	}
@@ -189,9 +189,9 @@ func (r *SPFReport) faults() {
 		return
 	}
 	each := func(say func(n *SPFNode, own string), codes ...Code) {
-		walkSPF(r.Tree, func(n *SPFNode) {
+		walkOwn(r.Tree, func(n *SPFNode, own string) {
 			if slices.Contains(codes, n.Code) {
-				say(n, ownTerm(r.Tree, n))
+				say(n, own)
 			}
 		})
 	}
@@ -214,9 +214,9 @@ func (r *SPFReport) faults() {
 	}
 	if r.Voids > maxSPFVoids {
 		var terms []string
-		walkSPF(r.Tree, func(n *SPFNode) {
+		walkOwn(r.Tree, func(n *SPFNode, own string) {
 			if n.Voids > 0 && len(n.Terms) == 0 {
-				if own := ownTerm(r.Tree, n); own != quote(n.Term) {
+				if own != quote(n.Term) {
 					terms = append(terms, cut(n.Term)+" (of "+own+")")
 				} else {
 					terms = append(terms, cut(n.Term))
@@ -225,9 +225,9 @@ func (r *SPFReport) faults() {
 		})
 		r.add(CodeSPFVoidLookups, "the SPF record at %s has %d look-ups that find nothing and receivers stop at %d: remove %s.", r.Name, r.Voids, maxSPFVoids, cutLong(strings.Join(terms, ", ")))
 	}
-	walkSPF(r.Tree, func(n *SPFNode) {
+	walkOwn(r.Tree, func(n *SPFNode, own string) {
 		if n.Code.Outcome() == Unknown {
-			r.add(n.Code, "%s, so %s could not be followed: ask again later.", n.Problem, ownTerm(r.Tree, n))
+			r.add(n.Code, "%s, so %s could not be followed: ask again later.", n.Problem, own)
 		}
 	})
 	for _, n := range r.Tree.Terms {
@@ -242,19 +242,16 @@ func (r *SPFReport) faults() {
 	}
 }
 
-// ownTerm names the term of the owner's record, root, that a node stands for or below.
-func ownTerm(root, n *SPFNode) string {
+// walkOwn is walkSPF for the owner's record, with words for the term of it that a node stands for
+// or below: the owner can change nothing else.
+func walkOwn(root *SPFNode, f func(n *SPFNode, own string)) {
+	f(root, "the record")
 	for _, own := range root.Terms {
-		leads := false
-		walkSPF(own, func(below *SPFNode) { leads = leads || below == n })
-		switch {
-		case own == n:
-			return quote(own.Term)
-		case leads:
-			return quote(own.Term) + ", which leads there"
+		f(own, quote(own.Term))
+		for _, n := range own.Terms {
+			walkSPF(n, func(n *SPFNode) { f(n, quote(own.Term)+", which leads there") })
 		}
 	}
-	return "the record"
 }
 
 // everybody adds what lets anybody pass, which is worse than no record: receivers take what strangers
@@ -343,9 +340,9 @@ func (r *SPFReport) remark(record string) {
 		r.note("the record says nothing about who is not listed, as if it ended with ?all: " + end)
 	}
 	only := map[string]int{}
-	walkSPF(r.Tree, func(n *SPFNode) {
+	walkOwn(r.Tree, func(n *SPFNode, own string) {
 		only[n.alone]++
-		switch own := ownTerm(r.Tree, n); {
+		switch {
 		case mechanism(n.Term) == "ptr":
 			r.note("%s is slow and unreliable, and RFC 7208 says that it should not be used.", quote(n.Term))
 		case n.Voids == 0 || len(n.Terms) > 0 || n.Code != "" || r.Voids > maxSPFVoids: // or named already
