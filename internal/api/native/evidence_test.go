@@ -70,8 +70,8 @@ _spf.service.example. TXT "v=spf1 ip4:192.0.2.1 -all"
 bounce.service.example. TXT "v=spf1 include:_spf.service.example -all"
 bounce.service.example. MX 10 feedback.service.example.
 _dmarc.mail.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@mail.example.org"`)
-	r = h.call(h.admin, "GET", path, "").Want(200)
-	if r.String("verdict.spf.result") != "pass" || r.At("verdict.spf.aligned") != false || r.String("verdict.dkim.0.result") != "pass" ||
+	r = h.call(h.Token(h.tenant, sender.RoleReader), "GET", path, "").Want(200)
+	if r.String("verdict.spf.result") != "pass" || r.String("verdict.spf.sender") != "include:_spf.service.example" || r.At("verdict.spf.aligned") != false || r.String("verdict.dkim.0.result") != "pass" ||
 		r.String("verdict.dmarc.result") != "pass" || r.String("verdict.dmarc.by.0") != "dkim" || r.String("verdict.dmarc.disposition") != "none" {
 		t.Errorf("once everything is published: %s", r.Body)
 	}
