@@ -101,6 +101,10 @@ _dmarc.mail.example.org. TXT "v=DMARC1; p=reject; rua=mailto:a@mail.example.org"
 	if r = h.call(h.admin, "GET", path, "").Want(200); r.String("verdict.spf.result") != "pass" || r.At("verdict.spf.aligned") != true || r.At("verdict.bounces") != true {
 		t.Errorf("a MAIL FROM domain that is published: %s", r.Body)
 	}
+	h.call(h.admin, "PUT", h.base+"/delivery-settings", `{"host":"smtp.example.org"}`).Want(200)
+	if r = h.call(h.admin, "GET", path, "").Want(200); r.String("verdict.spf.sender") != "listed host" {
+		t.Errorf("mail by the tenant's own server: %s", r.Body)
+	}
 
 	problem(t, h.call(h.admin, "GET", path+"?region=nowhere", ""), 422, "invalid", "region")
 	problem(t, h.call(h.Token(h.Tenant("other"), sender.RoleAdmin), "GET", path, ""), 404, "not-found", "")
