@@ -7,7 +7,7 @@
 #   make sweep      SWEEP=20000 domains at the rate of a million a day, on fake time
 #   make lint       formatting, vet, modernisers, staticcheck, generated code, cross builds
 #   make generate   the query package from its SQL (building sqlc takes minutes)
-#   make bench      benchmarks, as docs/performance.md quotes them
+#   make bench      installs dnsperf and what the tests need, then runs the benchmarks that docs/performance.md quotes
 #   make clean      removes what was built here
 
 SHELL := bash
@@ -57,6 +57,7 @@ generate:
 	scripts/generated-sum >tools/sqlc/generated.sum
 
 bench:
+	@scripts/install-test-deps dnsperf </dev/null
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./bench/...
 
 clean:

@@ -323,7 +323,7 @@ func dnsperfPass(b *testing.B, dnsperf, address, questions string) float64 {
 func BenchmarkSweepLookups(b *testing.B) {
 	dnsperf, err := exec.LookPath("dnsperf")
 	if err != nil {
-		b.Fatal("dnsperf is missing: apt-get install dnsperf")
+		b.Fatal("dnsperf is missing: scripts/install-test-deps dnsperf brings it")
 	}
 	names, records := make([]dnscheck.Name, sweepDomains), make([][]dnscheck.Record, sweepDomains)
 	var packets [][]byte
