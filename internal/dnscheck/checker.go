@@ -263,7 +263,7 @@ type run struct {
 	flights   map[flightKey]any  // of *flight
 	health    map[netip.Addr]int // see illness
 	gates     map[string]*gate   // by zone and server
-	random    string             // label of sibling
+	random    string             // randomLabel
 	followUps atomic.Int64
 	questions atomic.Int64
 	octets    atomic.Int64

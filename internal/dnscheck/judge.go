@@ -207,8 +207,11 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 // there; where there is no answer, that is not known. Servers whose zones differ may differ in
 // this.
 func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []opinion) {
-	beside := r.sibling(rec)
-	if !rec.Purpose.grants() || rec.Type != TXT || beside.IsZero() || !slices.ContainsFunc(opinions, func(op opinion) bool { return op.match && len(op.via) > 0 }) {
+	if !rec.Purpose.grants() || rec.Type != TXT || !slices.ContainsFunc(opinions, func(op opinion) bool { return op.match && len(op.via) > 0 }) {
+		return
+	}
+	beside := r.beside(rec.Name)
+	if beside.IsZero() {
 		return
 	}
 	probes := make([]answer, len(rows))

@@ -32,7 +32,11 @@ func ParseName(s string) (Name, error) {
 	if len(s) > maxInput {
 		return Name{}, fmt.Errorf("name %s is longer than %d characters", quote(s), maxName)
 	}
-	labels := strings.TrimSuffix(otherDots.Replace(s), ".")
+	labels := s
+	if !isASCII(s) {
+		labels = otherDots.Replace(s)
+	}
+	labels = strings.TrimSuffix(labels, ".")
 	if labels == "" {
 		return Name{}, fmt.Errorf("name is empty: give a name like example.org")
 	}

@@ -297,7 +297,7 @@ func (r *run) replacements(rec Record, q question, known Code) []suspicion {
 			if known == CodeNXDOMAIN {
 				// A name that does not exist and has an address: resolvers that put their own in
 				// place of NXDOMAIN do so at every name.
-				beside := r.one(ctx, a.server, question{r.sibling(rec).s, a.records[0].Header().Rrtype})
+				beside := r.one(ctx, a.server, question{r.beside(rec.Name).s, a.records[0].Header().Rrtype})
 				if same(a.values(), beside.values()) {
 					return opinion{}, false
 				}
@@ -357,18 +357,16 @@ func (r *run) sameKey(ctx context.Context, a answer, target string) bool {
 	return false
 }
 
-// sibling is a name beside a record that nobody can have made: what answers there is a
-// wildcard (RFC 4592).
-func (r *run) sibling(rec Record) Name { return r.beside(rec.Name) }
-
-// beside is such a name beside any other. Beside one that is as long as names may be, it is
-// no longer than that.
+// beside is a name beside another that nobody can have made: what answers there is a wildcard
+// (RFC 4592). Beside one that is as long as names may be, it is no longer than that; beside a
+// single label there is none.
 func (r *run) beside(name Name) Name {
 	parent, label := name.Parent(), r.randomLabel()
-	if room := maxName - len(parent.s) - len("."); len(label) > room {
-		label = label[len(label)-max(room, 0):]
+	room := maxName - len(parent.s) - len(".")
+	if parent.IsZero() || room <= 0 {
+		return Name{}
 	}
-	return parent.Child(label)
+	return Name{label[max(len(label)-room, 0):] + "." + parent.s}
 }
 
 // randomLabel is the same for all of a check.
@@ -376,19 +374,19 @@ func (r *run) randomLabel() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.random == "" {
-		label := make([]byte, 16)
-		for i := range label {
-			label[i] = "abcdefghijklmnopqrstuvwxyz"[rand.N(26)]
+		label := []byte{'_'}
+		for range 16 {
+			label = append(label, byte('a'+rand.N(26)))
 		}
 		r.random = string(label)
 	}
-	return "_" + r.random
+	return r.random
 }
 
 // wildcard suspects that what was found at the name is there at every name. Of a CNAME, a
 // wildcard may show as an address or a text instead.
 func (r *run) wildcard(rec Record, q question, why opinion) (suspicion, bool) {
-	beside := r.sibling(rec)
+	beside := r.beside(rec.Name)
 	if beside.IsZero() || rec.Name == r.domain {
 		return suspicion{}, false
 	}
@@ -506,7 +504,7 @@ func located(name Name, t Type, values []string) []string {
 func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool) {
 	if rec.Purpose.grants() && rec.Type == TXT && len(v.why.via) > 0 {
 		// Whoever rules the target of a wildcard CNAME would rule every domain that has one.
-		beside := r.sibling(rec)
+		beside := r.beside(rec.Name)
 		if beside.IsZero() {
 			return opinion{}, false
 		}
@@ -521,7 +519,10 @@ func (r *run) doubt(ctx context.Context, rec Record, v *verdict) (opinion, bool)
 	}
 	if !r.authoritative {
 		// Not every resolver shows the DNAME that leads all tokens to us; servers must.
-		if beside := r.sibling(rec); rec.Purpose.grants() && rec.Type == CNAME && !beside.IsZero() {
+		if !rec.Purpose.grants() || rec.Type != CNAME {
+			return opinion{}, false
+		}
+		if beside := r.beside(rec.Name); !beside.IsZero() {
 			for _, other := range r.one(ctx, v.witness, question{beside.s, dns.TypeCNAME}).values() {
 				if other := bare(other); other != bare(rec.Value) && alike(rec.Name, bare(rec.Value), beside, other) {
 					return redirectedBy(rec.Name.Parent().s), true
