@@ -91,6 +91,9 @@ func tagName(s string) bool {
 // has it.
 func ParseDMARC(record string) (DMARCPolicy, error) {
 	p := DMARCPolicy{Policy: DispositionNone, Percent: 100}
+	if strings.ContainsAny(trimmed(record), "\r\n") { // section 6.4 has blanks and tabs alone
+		return p, errors.New("there is a line break in it, which is no blank for all receivers")
+	}
 	tags, err := parseTags(record)
 	if err != nil {
 		return p, err
