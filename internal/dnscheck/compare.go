@@ -13,9 +13,12 @@ import (
 type opinion struct {
 	told  bool // the server answered, so code counts; else it is why there is no answer
 	match bool
-	code  Code
-	found []string // what was seen, in the form of Record.Expected
-	via   []string // names that a CNAME chain led through
+	// lacking, where not told, says that the server does not have the record itself, and whether
+	// another counts in its place is not known.
+	lacking bool
+	code    Code
+	found   []string // what was seen, in the form of Record.Expected
+	via     []string // names that a CNAME chain led through
 	// where is another name at which the record was found; zero for the record's own.
 	where Name
 	zone  Name   // that the owner edits, where known

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -139,7 +140,7 @@ func silentOne(a answer, op opinion) string {
 	case !a.told():
 		return nameOf(a) + " (" + a.result + ")"
 	case op.hint != "":
-		return fmt.Sprintf("the servers of %s, to which the record leads (%s)", clean(cut(op.hint)), strings.ToLower(string(op.code)))
+		return fmt.Sprintf("the servers of %s, on which it depends (%s)", clean(cut(op.hint)), strings.ToLower(string(op.code)))
 	}
 	return nameOf(a) + " (" + strings.ToLower(string(op.code)) + ")"
 }
@@ -388,7 +389,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	var matches, against []int
 	told := make(map[string]bool)
 	silence := make(map[string]Code)
-	lame, skipped := 0, 0
+	lame, skipped, unsure := 0, 0, false
 	unreached := "" // a zone whose servers do not tell
 	votes := make(map[Code]int)
 	for i, op := range opinions {
@@ -407,6 +408,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 			v.silent = append(v.silent, nameOf(a)+" ("+a.result+")")
 		case !op.told:
 			silence[a.host] = op.code
+			unsure = unsure || op.lacking
 			unreached = a.zone
 			v.silent = append(v.silent, silentOne(a, op))
 		case op.match:
@@ -441,6 +443,9 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	case len(matches) > 0 && len(against) > 0:
 		v.outcome, v.code = Mismatch, CodeNSInconsistent
 		v.why, v.waiting = r.inconsistent(ctx, rows, opinions, matches, against)
+		return v
+	case len(matches) > 0 && unsure:
+		v.code = worstSilence(slices.Collect(maps.Values(silence)))
 		return v
 	case len(matches) > 0:
 		return r.confirm(rec, v, need, r.weigh(rec, rows, opinions), resolved, resolvedOpinions)
@@ -633,9 +638,22 @@ func (r *run) undelegated(ctx context.Context, z *zone, name string) bool {
 	return r.trail(ctx, question{org, dns.TypeSOA}).result == SawNXDOMAIN
 }
 
-// inconsistent explains that some servers have the record and others do not. Where the
-// serials of their zones differ, a transfer is under way and waiting helps.
+// inconsistent explains that some servers have the record and others do not: those of the name
+// itself where these differ, else those of the names that it leads to. Where the serials of their
+// copies of a zone differ, a transfer is under way and waiting helps.
 func (r *run) inconsistent(ctx context.Context, rows []answer, opinions []opinion, matches, against []int) (opinion, bool) {
+	led := func(i int) bool { return rows[i].led }
+	if own := slices.DeleteFunc(slices.Clone(against), led); len(own) > 0 {
+		var have []int
+		for i, a := range rows {
+			if a.width > 0 && (a.next != "" && slices.ContainsFunc(matches, led) || !a.led && opinions[i].match) {
+				have = append(have, i)
+			}
+		}
+		if len(have) > 0 {
+			matches, against = have, own
+		}
+	}
 	op := opinion{told: true, code: CodeNSInconsistent}
 	var without []string
 	for _, i := range against {
@@ -654,19 +672,23 @@ func (r *run) inconsistent(ctx context.Context, rows []answer, opinions []opinio
 		}
 		return 0, false
 	}
-	has, ok := serial(rows[matches[0]])
-	differ := false
+	witness := rows[matches[0]]
+	has, ok := serial(witness)
+	same, differ := ok, false
 	for _, i := range against {
-		if lacks, known := serial(rows[i]); ok && known && lacks != has {
-			differ = true
-		}
+		lacks, known := serial(rows[i])
+		known = known && ok && rows[i].zone == witness.zone
+		same, differ = same && known && lacks == has, differ || known && lacks != has
 	}
 	n := len(matches) + len(against)
-	op.hint = fmt.Sprintf("%d of %d name servers have the record, and %s %s not", len(matches), n, strings.Join(without, ", "), plural(len(without), "does", "do"))
-	if differ {
-		op.hint += fmt.Sprintf(": their copies of the zone differ in age, so wait until all have serial %d, or have the transfer repaired", has)
-	} else {
-		op.hint += ": the zone has the same serial everywhere, so raise it, or publish the record on every one of these servers"
+	op.hint = fmt.Sprintf("%d of %d name servers have the record, and %s %s not: ", len(matches), n, strings.Join(without, ", "), plural(len(without), "does", "do"))
+	switch {
+	case differ:
+		op.hint += fmt.Sprintf("their copies of the zone differ in age, so wait until all have serial %d, or have the transfer repaired", has)
+	case same:
+		op.hint += "the zone has the same serial everywhere, so raise it, or publish the record on every one of these servers"
+	default:
+		op.hint += "publish the record on every one of these servers"
 	}
 	return op, differ
 }

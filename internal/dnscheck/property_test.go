@@ -302,7 +302,8 @@ func (o *oracle) problems(rec Record, f Finding) (problems []string) {
 	hear := func(who string, resolver bool) says {
 		heard := o.hear(o.servers[who][0], rec.question(), rec, resolver, 0)
 		if rec.Purpose == DMARC { // or inherited (RFC 7489, section 6.6.3)
-			heard.match = heard.match || o.hear(o.servers[who][0], question{"_dmarc.example.org", dns.TypeTXT}, rec, resolver, 0).match
+			above := o.hear(o.servers[who][0], question{"_dmarc.example.org", dns.TypeTXT}, rec, resolver, 0)
+			heard.match, heard.silent = heard.match || above.match, heard.silent || above.silent
 		}
 		return heard
 	}
@@ -314,7 +315,7 @@ func (o *oracle) problems(rec Record, f Finding) (problems []string) {
 	if !o.resolver {
 		for _, host := range o.hosts {
 			heard[host] = hear(host, false)
-			if heard[host].silent && o.hear(o.servers[host][0], question{"example.org", dns.TypeSOA}, rec, false, 0).lame {
+			if !heard[host].match && o.hear(o.servers[host][0], question{"example.org", dns.TypeSOA}, rec, false, 0).lame {
 				heard[host] = says{lame: true} // and as such no witness, whatever else it does
 			}
 		}
@@ -361,6 +362,9 @@ func (o *oracle) problems(rec Record, f Finding) (problems []string) {
 			if count(source, match) == 0 {
 				problems = append(problems, "nobody has it")
 			}
+			if slices.ContainsFunc(o.hosts, func(host string) bool { return o.wild(host, rec) }) {
+				return problems // what leads to it there is no proof, and no denial that can be heard either
+			}
 		default:
 			for host, s := range heard {
 				if s == (says{silent: true}) {
@@ -382,6 +386,29 @@ func (o *oracle) hasVote(f Finding, host string) bool {
 	return slices.ContainsFunc(f.Seen, func(s Sight) bool {
 		return s.Host == host && s.Server == o.scene.servers[i].addr+":53" && !strings.Contains(s.Detail, "too few resolvers")
 	})
+}
+
+// wild tells whether a server has CNAMEs at all names beside a record.
+func (o *oracle) wild(host string, rec Record) bool {
+	packet, err := new(dns.Msg).SetQuestion("beside."+rec.Name.Parent().s+".", dns.TypeTXT).Pack()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	reply := new(dns.Msg)
+	b := o.servers[host][0].Handle(packet, true)
+	return b != nil && reply.Unpack(b) == nil && len(reply.Answer) > 0 && reply.Answer[0].Header().Rrtype == dns.TypeCNAME
+}
+
+// moved tells whether a server says of itself that it is elsewhere, where nobody is.
+func (o *oracle) moved(host string) bool {
+	packet, err := new(dns.Msg).SetQuestion(host+".", dns.TypeA).Pack()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	reply := new(dns.Msg)
+	i := slices.IndexFunc(o.scene.servers, func(s sceneServer) bool { return s.host == host })
+	b := o.servers[host][0].Handle(packet, true)
+	return i >= 0 && b != nil && reply.Unpack(b) == nil && len(reply.Answer) > 0 && presentation(reply.Answer[0]) != o.scene.servers[i].addr
 }
 
 const maxHeard = 6
@@ -460,6 +487,9 @@ func (o *oracle) beyond(name string, q question, rec Record, depth int) says {
 	hosts := []string{"a.infra.test", "b.infra.test"}
 	if within(name, "example.com") {
 		hosts = []string{"ns1.example.com"}
+		if o.moved(hosts[0]) {
+			return says{silent: true}
+		}
 	}
 	heard := says{other: !within(name, "example.com") && !within(name, "mail.example")}
 	for _, host := range hosts {
