@@ -387,17 +387,19 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	}
 	v := verdict{outcome: Unknown, zone: s.zone, refused: s.zone.refused}
 	var matches, against []int
-	told := make(map[string]bool)
-	silence := make(map[string]Code)
+	type asked struct{ host, path string } // the same host may be asked where a CNAME leads, too
+	told := make(map[asked]bool)
+	silence := make(map[asked]Code)
 	lame, skipped, unsure := 0, 0, false
 	unreached := "" // a zone whose servers do not tell
 	votes := make(map[Code]int)
 	for i, op := range opinions {
 		a := rows[i]
+		here := asked{a.host, a.path}
 		switch {
 		case a.width == 0:
 		case a.next != "":
-			told[a.host] = true
+			told[here] = true
 		case !op.told && a.skipped:
 			skipped++
 		case !op.told && a.detail == noRoute && len(rows) > 1:
@@ -407,15 +409,15 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 			unreached = a.zone
 			v.silent = append(v.silent, nameOf(a)+" ("+a.result+")")
 		case !op.told:
-			silence[a.host] = op.code
+			silence[here] = op.code
 			unsure = unsure || op.lacking
 			unreached = a.zone
 			v.silent = append(v.silent, silentOne(a, op))
 		case op.match:
-			told[a.host] = true
+			told[here] = true
 			matches = append(matches, i)
 		default:
-			told[a.host] = true
+			told[here] = true
 			against = append(against, i)
 			votes[op.code]++
 			if a.soa != nil {
@@ -424,8 +426,8 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 		}
 	}
 	var silent []Code
-	for host, code := range silence {
-		if !told[host] { // a second address of a host that spoke is not missed
+	for here, code := range silence {
+		if !told[here] { // a second address of a host that spoke is not missed
 			silent = append(silent, code)
 		}
 	}
