@@ -16,11 +16,12 @@ import (
 )
 
 // probed tells whether a code is worth the questions of investigate: those that only say
-// what is not there, or that something foreign is.
+// what is not there, that something foreign is, or that ours is spoilt.
 func probed(c Code) bool {
 	switch c {
 	case CodeNXDOMAIN, CodeNODATA, CodeSPFMissing, CodeDMARCMissing, CodeSPFIncludeMissing,
-		CodeValueMismatch, CodeStaleValue, CodeWrongType, CodeCNAMEWithOtherData, CodeDKIMKeyMismatch, CodeCNAMELoop, CodeDKIMKeyRevoked:
+		CodeValueMismatch, CodeStaleValue, CodeWrongType, CodeCNAMEWithOtherData, CodeDKIMKeyMismatch, CodeCNAMELoop, CodeDKIMKeyRevoked,
+		CodeTargetDoubled, CodeValueQuoted, CodeValueCaseChanged, CodeValueTruncated:
 		return true
 	}
 	return false
