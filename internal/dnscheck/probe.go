@@ -182,17 +182,23 @@ func (r *run) ancestors(rec Record) []Name {
 func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 	var list []suspicion
 	asked := map[string]bool{rec.Name.s: true}
+	hasOurs := func(a answer) bool { // whatever is beside it, which may belong at that name
+		return a.result == SawAnswer && slices.ContainsFunc(a.records, func(rr dns.RR) bool {
+			a.records = []dns.RR{rr}
+			return r.looksRight(rec, q, a)
+		})
+	}
 	elsewhere := func(name Name, code Code, zone Name) {
 		if name.IsZero() || asked[name.s] {
 			return
 		}
 		asked[name.s] = true
 		list = append(list, suspicion{q: question{name.s, q.qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
-			if a.result != SawAnswer || !r.looksRight(rec, q, a) {
+			if !hasOurs(a) {
 				return opinion{}, false
 			}
 			// A wildcard is at every name, and meant for none.
-			if beside := r.beside(name); !beside.IsZero() && r.looksRight(rec, q, r.one(ctx, a.server, question{beside.s, q.qtype})) {
+			if beside := r.beside(name); !beside.IsZero() && hasOurs(r.one(ctx, a.server, question{beside.s, q.qtype})) {
 				return opinion{}, false
 			}
 			return opinion{told: true, code: code, where: name, hint: zone.s, found: located(name, rec.Type, a.values())}, true
