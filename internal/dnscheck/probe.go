@@ -205,6 +205,9 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 		}})
 	}
 	zones := r.ancestors(rec)
+	if rec.Name != r.domain && v.zone != nil && v.zone.apex == rec.Name.s {
+		zones = append(zones, rec.Name) // the label is a zone of its own
+	}
 	if rec.Name == r.domain || !slices.Contains(zones, r.domain) {
 		zones = append(zones, r.domain)
 	}
