@@ -252,15 +252,13 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 			}
 		}
 	}
-	if rec.Purpose == Ownership || rec.Purpose == Environment {
+	if rec.Purpose.grants() {
 		for _, zone := range zones {
-			if !taken(zone) {
+			// No domain itself is a CNAME of ours.
+			if !taken(zone) && (rec.Type == TXT || zone.IsBelow(r.domain)) {
 				elsewhere(zone, CodeWrongZoneLevel, zone) // the label was forgotten
 			}
 		}
-	}
-	if rec.Purpose == DKIM && !taken(rec.Name.Parent()) && rec.Name.Parent() != r.domain {
-		elsewhere(rec.Name.Parent(), CodeWrongZoneLevel, r.domain) // the selector was forgotten
 	}
 	if org := r.organization(); rec.Type == MX && r.domain == org && !r.wants(org, MX) {
 		elsewhere(org, CodeWrongZoneLevel, org) // a MAIL FROM domain is always below another
