@@ -324,6 +324,9 @@ func compareKey(rec Record, found []string) Code {
 		tags := keyTags(v)
 		if _, ok := tags["p"]; !ok {
 			code = better(code, textCode(rec, v))
+			if len(dkimKeys([]string{v})) > 0 { // verifiers take it for a key record all the same
+				code = better(code, CodeDKIMKeyMismatch)
+			}
 			continue
 		}
 		if !slices.Contains(texts, v) { // the same in other strings is one

@@ -16,11 +16,12 @@ import (
 )
 
 // probed tells whether a code is worth the questions of investigate: those that only say
-// what is not there, or that something foreign is.
+// what is not there, that something foreign is, or that ours is spoilt.
 func probed(c Code) bool {
 	switch c {
 	case CodeNXDOMAIN, CodeNODATA, CodeSPFMissing, CodeDMARCMissing, CodeSPFIncludeMissing,
-		CodeValueMismatch, CodeStaleValue, CodeWrongType, CodeCNAMEWithOtherData, CodeDKIMKeyMismatch, CodeCNAMELoop, CodeDKIMKeyRevoked:
+		CodeValueMismatch, CodeStaleValue, CodeWrongType, CodeCNAMEWithOtherData, CodeDKIMKeyMismatch, CodeCNAMELoop, CodeDKIMKeyRevoked,
+		CodeTargetDoubled, CodeValueQuoted, CodeValueCaseChanged, CodeValueTruncated:
 		return true
 	}
 	return false
@@ -181,23 +182,32 @@ func (r *run) ancestors(rec Record) []Name {
 func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 	var list []suspicion
 	asked := map[string]bool{rec.Name.s: true}
+	hasOurs := func(a answer) bool { // whatever is beside it, which may belong at that name
+		return a.result == SawAnswer && slices.ContainsFunc(a.records, func(rr dns.RR) bool {
+			a.records = []dns.RR{rr}
+			return r.looksRight(rec, q, a)
+		})
+	}
 	elsewhere := func(name Name, code Code, zone Name) {
 		if name.IsZero() || asked[name.s] {
 			return
 		}
 		asked[name.s] = true
 		list = append(list, suspicion{q: question{name.s, q.qtype}, read: func(ctx context.Context, a answer) (opinion, bool) {
-			if a.result != SawAnswer || !r.looksRight(rec, q, a) {
+			if !hasOurs(a) {
 				return opinion{}, false
 			}
 			// A wildcard is at every name, and meant for none.
-			if beside := r.beside(name); !beside.IsZero() && r.looksRight(rec, q, r.one(ctx, a.server, question{beside.s, q.qtype})) {
+			if beside := r.beside(name); !beside.IsZero() && hasOurs(r.one(ctx, a.server, question{beside.s, q.qtype})) {
 				return opinion{}, false
 			}
 			return opinion{told: true, code: code, where: name, hint: zone.s, found: located(name, rec.Type, a.values())}, true
 		}})
 	}
 	zones := r.ancestors(rec)
+	if rec.Name != r.domain && v.zone != nil && v.zone.apex == rec.Name.s {
+		zones = append(zones, rec.Name) // the label is a zone of its own
+	}
 	if rec.Name == r.domain || !slices.Contains(zones, r.domain) {
 		zones = append(zones, r.domain)
 	}
@@ -242,15 +252,13 @@ func (r *run) levels(rec Record, zones []Name, elsewhere func(Name, Code, Name))
 			}
 		}
 	}
-	if rec.Purpose == Ownership || rec.Purpose == Environment {
+	if rec.Purpose.grants() {
 		for _, zone := range zones {
-			if !taken(zone) {
+			// No domain itself is a CNAME of ours.
+			if !taken(zone) && (rec.Type == TXT || zone.IsBelow(r.domain)) {
 				elsewhere(zone, CodeWrongZoneLevel, zone) // the label was forgotten
 			}
 		}
-	}
-	if rec.Purpose == DKIM && !taken(rec.Name.Parent()) && rec.Name.Parent() != r.domain {
-		elsewhere(rec.Name.Parent(), CodeWrongZoneLevel, r.domain) // the selector was forgotten
 	}
 	if org := r.organization(); rec.Type == MX && r.domain == org && !r.wants(org, MX) {
 		elsewhere(org, CodeWrongZoneLevel, org) // a MAIL FROM domain is always below another
