@@ -160,8 +160,11 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 func independent(answers []answer) int {
 	hosts, addrs := make(map[string]bool), make(map[string]bool)
 	known := make(map[[4]string]bool) // they name each other's children: counted twice, they would double with each delegation
-	var by []answer
+	var by, straight []answer
 	for _, a := range answers {
+		if len(a.by) == 0 {
+			straight = append(straight, a)
+		}
 		hosts[a.host], addrs[a.server] = true, true
 		for _, b := range a.by {
 			if key := [4]string{b.host, b.server, b.zone, b.path}; !known[key] {
@@ -171,9 +174,16 @@ func independent(answers []answer) int {
 	}
 	n := min(len(hosts), len(addrs))
 	if len(by) > 0 {
-		n = min(n, independent(by)) // a delegation is above what it leads to, so this ends
+		n = min(n, independent(append(by, straight...))) // a delegation is above what it leads to, so this ends
 	}
 	return n
+}
+
+// step is one CNAME on the way to an answer, and who said it.
+type step struct {
+	target string
+	sayers []answer
+	width  int
 }
 
 // followed asks on where CNAMEs lead out of the zone. The rows of the servers that said so
@@ -233,8 +243,8 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 				a.result, a.records, a.next = SawLoop, nil, ""
 			}
 			a.dname, a.led = dname, true
-			a.path = a.path + " through " + target
 			a.width = min(a.width, width)
+			a.steps = slices.Concat([]step{{target: target, sayers: counted, width: width}}, a.steps)
 			a.detail = strings.TrimPrefix(a.detail+"; at the end of CNAME "+cut(strings.Join(chain, " ")), "; ")
 			s.rows = append(s.rows, a)
 		}

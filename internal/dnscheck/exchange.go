@@ -54,8 +54,9 @@ type answer struct {
 	led   bool        // a CNAME led to this server, from a zone that others serve
 	cut   *delegation // a referral to servers of a zone below
 	soa   *dns.SOA    // of a negative answer
-	path  string      // how we came to the zone: through a CNAME or a delegation; empty for straight
+	path  string      // how we came to the zone: by a delegation; empty for straight
 	width int         // how many independent paths can lead to this server; see weigh
+	steps []step      // the CNAMEs that led to it, the first one first
 	by    []answer    // the referrals that name this server, where the zone was found by some
 }
 

@@ -355,23 +355,56 @@ func (r *run) resolvers(ctx context.Context, q question, settled bool) []answer 
 	})
 }
 
-// weigh counts the independent paths on which a record was seen by authoritative servers:
-// servers with names and addresses of their own, as many as the way to them is wide.
+// weigh counts the independent paths on which a record was seen by authoritative servers.
 func (r *run) weigh(rec Record, rows []answer, opinions []opinion) int {
-	ways := make(map[string][]answer)
-	all := make(map[string]bool)
+	var matches []answer
 	for i, op := range opinions {
 		if a := rows[i]; op.match && a.width > 0 && a.next == "" {
-			ways[a.path] = append(ways[a.path], a)
-			all[a.server] = true
+			matches = append(matches, a)
 		}
 	}
-	n := 0
-	for _, way := range ways {
-		widest := slices.MaxFunc(way, func(a, b answer) int { return cmp.Compare(a.width, b.width) })
-		n += min(independent(way), widest.width)
+	return min(paths(matches, 0), independent(matches))
+}
+
+// paths counts servers with names and addresses of their own, as many as the way to them is
+// wide. What is behind CNAMEs, of which depth are behind us, counts no more than those who
+// said them.
+func paths(answers []answer, depth int) int {
+	type way struct {
+		ends, all []answer // who has the record; they and who leads on
+		on        int      // paths behind them
 	}
-	return min(n, len(all))
+	ways := make(map[string]*way)
+	wayOf := func(a answer) *way {
+		if ways[a.path] == nil {
+			ways[a.path] = &way{}
+		}
+		return ways[a.path]
+	}
+	type fork struct{ path, target string }
+	led := make(map[fork][]answer)
+	for _, a := range answers {
+		if len(a.steps) > depth {
+			s := a.steps[depth]
+			f := fork{s.sayers[0].path, s.target}
+			led[f] = append(led[f], a)
+			continue
+		}
+		w := wayOf(a)
+		w.ends, w.all = append(w.ends, a), append(w.all, a)
+	}
+	for _, behind := range led {
+		s := behind[0].steps[depth]
+		w := wayOf(s.sayers[0])
+		w.on += min(paths(behind, depth+1), s.width)
+		w.all = append(w.all, s.sayers...)
+	}
+	n := 0
+	for _, w := range ways {
+		widest := slices.MaxFunc(w.all, func(a, b answer) int { return cmp.Compare(a.width, b.width) })
+		n += min(independent(w.ends)+w.on, independent(w.all), widest.width)
+	}
+	return n
 }
 
 // judgeAuthorities weighs what name servers and resolvers say. The name servers decide what
