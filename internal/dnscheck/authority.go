@@ -33,6 +33,8 @@ type asking struct {
 	away   time.Duration // how long CNAMEs are followed out of a zone; 0: as long as there is time
 	seen   []string      // names that CNAMEs led through
 	cuts   int
+	// parents asks where CNAMEs lead to also the servers that only the parent of a zone names.
+	parents bool
 }
 
 // survey asks the servers of the zone that holds a name, following delegation and CNAME.
@@ -77,7 +79,20 @@ func (r *run) surveyAway(ctx context.Context, q question, how asking) survey {
 		ctx, cancel = context.WithTimeout(ctx, how.away)
 		defer cancel()
 	}
-	return r.survey(ctx, q, how)
+	s := r.survey(ctx, q, how)
+	if how.parents {
+		s.rows = slices.Concat(s.rows, r.surveyParent(ctx, q, how))
+	}
+	return s
+}
+
+// surveyParent asks the servers that only the parent of the zone names.
+func (r *run) surveyParent(ctx context.Context, q question, how asking) []answer {
+	more := r.parentSide(ctx, r.zoneOf(ctx, q.name))
+	if more == nil || len(more.servers) == 0 {
+		return nil
+	}
+	return r.surveyZone(ctx, more, q, how).rows
 }
 
 // askInTurn asks servers until one answers, the healthy ones first.

@@ -140,6 +140,8 @@ func silentOne(a answer, op opinion) string {
 		return nameOf(a) + " (" + a.result + ")"
 	case op.hint != "":
 		return fmt.Sprintf("the servers of %s, to which the record leads (%s)", clean(cut(op.hint)), strings.ToLower(string(op.code)))
+	case !op.where.IsZero(): // what the domain inherits from
+		return fmt.Sprintf("the servers of %s (%s)", op.where, strings.ToLower(string(op.code)))
 	}
 	return nameOf(a) + " (" + strings.ToLower(string(op.code)) + ")"
 }
@@ -179,9 +181,11 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	}
 	judgeAll()
 	askParent := func() {
-		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil && len(more.servers) > 0 {
-			m := r.surveyZone(ctx, more, q, asking{all: true})
-			s.rows = slices.Concat(s.rows, m.rows)
+		how, heard := asking{all: true, parents: true}, len(s.rows)
+		if slices.ContainsFunc(s.rows, func(a answer) bool { return a.led }) {
+			s.rows = r.survey(ctx, q, how).rows // who was asked before is not asked again
+		}
+		if s.rows = slices.Concat(s.rows, r.surveyParent(ctx, q, how)); len(s.rows) > heard {
 			judgeAll()
 		}
 	}
@@ -194,7 +198,7 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 		resolved = slices.Clone(r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum))
 		r.prove(resolved)
 		resolvedOpinions = r.opinions(ctx, rec, q, resolved)
-		if has && denied(resolvedOpinions) {
+		if has && denied(resolved, resolvedOpinions) {
 			askParent() // the world may be sent to other servers than those that the zone names
 		}
 	}
@@ -268,14 +272,15 @@ func (r *run) again(ctx context.Context, a answer, q question) answer {
 	return r.askServer(ctx, z, nameserver{host: a.host, addr: addr, counted: a.width > 0}, q)
 }
 
-// denied tells whether most of those who answered say that there is nothing.
-func denied(opinions []opinion) bool {
+// denied tells whether most of those who answered say that there is nothing, be it behind a CNAME.
+func denied(answers []answer, opinions []opinion) bool {
 	missing, match := 0, 0
-	for _, op := range opinions {
+	for i, op := range opinions {
+		nothing := answers[i].result == SawNXDOMAIN || answers[i].result == SawNODATA
 		switch {
 		case op.match:
 			match++
-		case op.told && op.code.Outcome() == Missing:
+		case op.told && (nothing || op.code.Outcome() == Missing):
 			missing++
 		}
 	}
