@@ -588,8 +588,13 @@ func (r *run) opinions(ctx context.Context, rec Record, q question, answers []an
 
 // lookFurther asks further questions where they can explain a bad verdict or spoil a good one.
 func (r *run) lookFurther(ctx context.Context, rec Record, q question, v *verdict) {
+	cached := v.code == CodeNegativeCached || v.code == CodeCachedOld
 	switch {
-	case v.code == CodeNegativeCached || v.code == CodeCachedOld || v.code == CodeNSInconsistent || v.code == CodeNotDelegated:
+	case cached && v.outcome == Match && rec.Type == CNAME: // that what it refers to is missing says less than the caches
+		if op, ok := r.doubt(ctx, rec, v); ok && !op.match {
+			v.why, v.code, v.outcome = op, op.code, op.code.Outcome()
+		}
+	case cached || v.code == CodeNSInconsistent || v.code == CodeNotDelegated:
 	case v.why.match && v.outcome == Match:
 		if op, ok := r.doubt(ctx, rec, v); ok {
 			v.why, v.code = op, op.code
