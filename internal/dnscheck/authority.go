@@ -33,6 +33,8 @@ type asking struct {
 	away   time.Duration // how long CNAMEs are followed out of a zone; 0: as long as there is time
 	seen   []string      // names that CNAMEs led through
 	cuts   int
+	// parents asks where CNAMEs lead to also the servers that only the parent of a zone names.
+	parents bool
 }
 
 // survey asks the servers of the zone that holds a name, following delegation and CNAME.
@@ -77,7 +79,20 @@ func (r *run) surveyAway(ctx context.Context, q question, how asking) survey {
 		ctx, cancel = context.WithTimeout(ctx, how.away)
 		defer cancel()
 	}
-	return r.survey(ctx, q, how)
+	s := r.survey(ctx, q, how)
+	if how.parents {
+		s.rows = slices.Concat(s.rows, r.surveyParent(ctx, q, how))
+	}
+	return s
+}
+
+// surveyParent asks the servers that only the parent of the zone names.
+func (r *run) surveyParent(ctx context.Context, q question, how asking) []answer {
+	more := r.parentSide(ctx, r.zoneOf(ctx, q.name))
+	if more == nil || len(more.servers) == 0 {
+		return nil
+	}
+	return r.surveyZone(ctx, more, q, how).rows
 }
 
 // askInTurn asks servers until one answers, the healthy ones first.
@@ -160,8 +175,11 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 func independent(answers []answer) int {
 	hosts, addrs := make(map[string]bool), make(map[string]bool)
 	known := make(map[[4]string]bool) // they name each other's children: counted twice, they would double with each delegation
-	var by []answer
+	var by, straight []answer
 	for _, a := range answers {
+		if len(a.by) == 0 {
+			straight = append(straight, a)
+		}
 		hosts[a.host], addrs[a.server] = true, true
 		for _, b := range a.by {
 			if key := [4]string{b.host, b.server, b.zone, b.path}; !known[key] {
@@ -171,9 +189,16 @@ func independent(answers []answer) int {
 	}
 	n := min(len(hosts), len(addrs))
 	if len(by) > 0 {
-		n = min(n, independent(by)) // a delegation is above what it leads to, so this ends
+		n = min(n, independent(append(by, straight...))) // a delegation is above what it leads to, so this ends
 	}
 	return n
+}
+
+// step is one CNAME on the way to an answer, and who said it.
+type step struct {
+	target string
+	sayers []answer
+	width  int
 }
 
 // followed asks on where CNAMEs lead out of the zone. The rows of the servers that said so
@@ -232,9 +257,9 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 			if len(a.chain) > maxChain {
 				a.result, a.records, a.next = SawLoop, nil, ""
 			}
-			a.dname, a.led = dname, true
-			a.path = a.path + " through " + target
+			a.dname = dname
 			a.width = min(a.width, width)
+			a.steps = slices.Concat([]step{{target: target, sayers: counted, width: width}}, a.steps)
 			a.detail = strings.TrimPrefix(a.detail+"; at the end of CNAME "+cut(strings.Join(chain, " ")), "; ")
 			s.rows = append(s.rows, a)
 		}

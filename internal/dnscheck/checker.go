@@ -346,17 +346,35 @@ func (r *run) everyone(ctx context.Context, q question) []answer {
 		return slices.DeleteFunc(slices.Clone(r.poll(ctx, q, false)), func(a answer) bool { return a.skipped })
 	}
 	s := once(r, flightKey{q, "survey"}, func() survey { return r.survey(ctx, q, asking{all: true}) })
+	answers := whoCounts(s.rows)
+	if !slices.ContainsFunc(answers, func(a answer) bool { return a.result == SawAnswer }) {
+		answers = slices.Concat(answers, whoCounts(r.surveyParent(ctx, q, asking{all: true})))
+	}
+	if slices.ContainsFunc(answers, answer.told) {
+		return answers
+	}
+	a := r.trail(ctx, q)
+	if a.told() {
+		return []answer{a}
+	}
+	if len(answers) > 0 { // what they did says more than what resolvers make of it
+		return answers
+	}
+	if i := slices.IndexFunc(s.rows, answer.lame); i >= 0 {
+		a = s.rows[i]
+	}
+	return []answer{a}
+}
+
+// whoCounts selects the answers of the servers that count.
+func whoCounts(rows []answer) []answer {
 	spoke := make(map[string]bool)
-	for _, a := range s.rows {
+	for _, a := range rows {
 		spoke[a.host] = spoke[a.host] || a.told()
 	}
-	answers := slices.DeleteFunc(slices.Clone(s.rows), func(a answer) bool {
+	return slices.DeleteFunc(slices.Clone(rows), func(a answer) bool {
 		return a.width == 0 || a.next != "" || a.lame() || !a.told() && (spoke[a.host] || a.detail == noRoute)
 	})
-	if !slices.ContainsFunc(answers, answer.told) {
-		return []answer{r.trail(ctx, q)}
-	}
-	return answers
 }
 
 func (r *run) firstResolver(ctx context.Context, q question) answer {
@@ -570,8 +588,13 @@ func (r *run) opinions(ctx context.Context, rec Record, q question, answers []an
 
 // lookFurther asks further questions where they can explain a bad verdict or spoil a good one.
 func (r *run) lookFurther(ctx context.Context, rec Record, q question, v *verdict) {
+	cached := v.code == CodeNegativeCached || v.code == CodeCachedOld
 	switch {
-	case v.code == CodeNegativeCached || v.code == CodeCachedOld || v.code == CodeNSInconsistent || v.code == CodeNotDelegated:
+	case cached && v.outcome == Match && rec.Type == CNAME: // that what it refers to is missing says less than the caches
+		if op, ok := r.doubt(ctx, rec, v); ok && !op.match {
+			v.why, v.code, v.outcome = op, op.code, op.code.Outcome()
+		}
+	case cached || v.code == CodeNSInconsistent || v.code == CodeNotDelegated:
 	case v.why.match && v.outcome == Match:
 		if op, ok := r.doubt(ctx, rec, v); ok {
 			v.why, v.code = op, op.code

@@ -301,7 +301,7 @@ func (r *run) inherited(ctx context.Context, org Name) opinion {
 	}
 	switch {
 	case has == 0 && len(silence) > 0:
-		return opinion{code: worstSilence(silence), lacking: true, hint: org.s}
+		return opinion{code: worstSilence(silence), lacking: true, where: org}
 	case 0 < has && has < told && r.authoritative:
 		op.code, op.hint = CodeNSInconsistent, fmt.Sprintf("%d of %d name servers have a DMARC policy there", has, told)
 	}

@@ -51,11 +51,11 @@ type answer struct {
 	zone  string      // apex of the zone that it was asked as a server of
 	dname string      // the name above, at which a DNAME made the CNAME that was asked for
 	next  string      // bare name outside the zone that a CNAME led to; others are asked there
-	led   bool        // a CNAME led to this server, from a zone that others serve
 	cut   *delegation // a referral to servers of a zone below
 	soa   *dns.SOA    // of a negative answer
-	path  string      // how we came to the zone: through a CNAME or a delegation; empty for straight
+	path  string      // how we came to the zone: by a delegation; empty for straight
 	width int         // how many independent paths can lead to this server; see weigh
+	steps []step      // the CNAMEs that led to it, the first one first
 	by    []answer    // the referrals that name this server, where the zone was found by some
 }
 
@@ -71,6 +71,9 @@ func (a answer) from() string {
 		return fmt.Sprintf(" from %s (%s, %s)", a.server, a.result, a.detail)
 	}
 }
+
+// led tells whether a CNAME led to this server, from a zone that others serve.
+func (a answer) led() bool { return len(a.steps) > 0 }
 
 // told tells whether the server answered the question, positively or negatively.
 func (a answer) told() bool {

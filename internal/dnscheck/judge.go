@@ -140,7 +140,9 @@ func silentOne(a answer, op opinion) string {
 	case !a.told():
 		return nameOf(a) + " (" + a.result + ")"
 	case op.hint != "":
-		return fmt.Sprintf("the servers of %s, on which it depends (%s)", clean(cut(op.hint)), strings.ToLower(string(op.code)))
+		return fmt.Sprintf("the servers of %s, to which the record leads (%s)", clean(cut(op.hint)), strings.ToLower(string(op.code)))
+	case !op.where.IsZero(): // what the domain inherits from
+		return fmt.Sprintf("the servers of %s (%s)", op.where, strings.ToLower(string(op.code)))
 	}
 	return nameOf(a) + " (" + strings.ToLower(string(op.code)) + ")"
 }
@@ -180,9 +182,11 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 	}
 	judgeAll()
 	askParent := func() {
-		if more := r.parentSide(ctx, r.zoneOf(ctx, q.name)); more != nil && len(more.servers) > 0 {
-			m := r.surveyZone(ctx, more, q, asking{all: true})
-			s.rows = slices.Concat(s.rows, m.rows)
+		how, heard := asking{all: true, parents: true}, len(s.rows)
+		if slices.ContainsFunc(s.rows, func(a answer) bool { return a.led() }) {
+			s.rows = r.survey(ctx, q, how).rows // who was asked before is not asked again
+		}
+		if s.rows = slices.Concat(s.rows, r.surveyParent(ctx, q, how)); len(s.rows) > heard {
 			judgeAll()
 		}
 	}
@@ -195,7 +199,7 @@ func (r *run) hearAuthorities(ctx context.Context, rec Record, q question) (verd
 		resolved = slices.Clone(r.resolvers(ctx, q, r.weigh(rec, rows, opinions) >= r.quorum))
 		r.prove(resolved)
 		resolvedOpinions = r.opinions(ctx, rec, q, resolved)
-		if has && denied(resolvedOpinions) {
+		if has && denied(resolved, resolvedOpinions) {
 			askParent() // the world may be sent to other servers than those that the zone names
 		}
 	}
@@ -218,7 +222,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 	probes := make([]answer, len(rows))
 	var wg sync.WaitGroup
 	for i, a := range rows {
-		if !a.led && a.width > 0 && len(a.chain) > 0 {
+		if !a.led() && a.width > 0 && len(a.chain) > 0 {
 			wg.Go(func() { probes[i] = r.again(ctx, a, question{beside.s, dns.TypeTXT}) })
 		}
 	}
@@ -229,7 +233,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 		b := probes[i]
 		op := opinions[i]
 		switch {
-		case a.led || a.width == 0 || len(a.chain) == 0 || a.next == "" && !op.match:
+		case a.led() || a.width == 0 || len(a.chain) == 0 || a.next == "" && !op.match:
 			continue
 		case a.dname != "":
 			op = redirectedBy(a.dname)
@@ -247,7 +251,7 @@ func (r *run) unwild(ctx context.Context, rec Record, rows []answer, opinions []
 		rows[i].next, opinions[i] = "", op
 	}
 	for i, a := range rows {
-		if a.led && opinions[i].match && !sure {
+		if a.led() && opinions[i].match && !sure {
 			opinions[i] = spoilt
 		}
 	}
@@ -272,14 +276,15 @@ func (r *run) again(ctx context.Context, a answer, q question) answer {
 	return r.askServer(ctx, z, nameserver{host: a.host, addr: addr, counted: a.width > 0}, q)
 }
 
-// denied tells whether most of those who answered say that there is nothing.
-func denied(opinions []opinion) bool {
+// denied tells whether most of those who answered say that there is nothing, be it behind a CNAME.
+func denied(answers []answer, opinions []opinion) bool {
 	missing, match := 0, 0
-	for _, op := range opinions {
+	for i, op := range opinions {
+		nothing := answers[i].result == SawNXDOMAIN || answers[i].result == SawNODATA
 		switch {
 		case op.match:
 			match++
-		case op.told && op.code.Outcome() == Missing:
+		case op.told && (nothing || op.code.Outcome() == Missing):
 			missing++
 		}
 	}
@@ -359,23 +364,56 @@ func (r *run) resolvers(ctx context.Context, q question, settled bool) []answer 
 	})
 }
 
-// weigh counts the independent paths on which a record was seen by authoritative servers:
-// servers with names and addresses of their own, as many as the way to them is wide.
+// weigh counts the independent paths on which a record was seen by authoritative servers.
 func (r *run) weigh(rec Record, rows []answer, opinions []opinion) int {
-	ways := make(map[string][]answer)
-	all := make(map[string]bool)
+	var matches []answer
 	for i, op := range opinions {
 		if a := rows[i]; op.match && a.width > 0 && a.next == "" {
-			ways[a.path] = append(ways[a.path], a)
-			all[a.server] = true
+			matches = append(matches, a)
 		}
 	}
-	n := 0
-	for _, way := range ways {
-		widest := slices.MaxFunc(way, func(a, b answer) int { return cmp.Compare(a.width, b.width) })
-		n += min(independent(way), widest.width)
+	return min(paths(matches, 0), independent(matches))
+}
+
+// paths counts servers with names and addresses of their own, as many as the way to them is
+// wide. What is behind CNAMEs, of which depth are behind us, counts no more than those who
+// said them.
+func paths(answers []answer, depth int) int {
+	type way struct {
+		ends, all []answer // who has the record; they and who leads on
+		on        int      // paths behind them
 	}
-	return min(n, len(all))
+	ways := make(map[string]*way)
+	wayOf := func(a answer) *way {
+		if ways[a.path] == nil {
+			ways[a.path] = &way{}
+		}
+		return ways[a.path]
+	}
+	type fork struct{ path, target string }
+	led := make(map[fork][]answer)
+	for _, a := range answers {
+		if len(a.steps) > depth {
+			s := a.steps[depth]
+			f := fork{s.sayers[0].path, s.target}
+			led[f] = append(led[f], a)
+			continue
+		}
+		w := wayOf(a)
+		w.ends, w.all = append(w.ends, a), append(w.all, a)
+	}
+	for _, behind := range led {
+		s := behind[0].steps[depth]
+		w := wayOf(s.sayers[0])
+		w.on += min(paths(behind, depth+1), s.width)
+		w.all = append(w.all, s.sayers...)
+	}
+	n := 0
+	for _, w := range ways {
+		widest := slices.MaxFunc(w.all, func(a, b answer) int { return cmp.Compare(a.width, b.width) })
+		n += min(independent(w.ends)+w.on, independent(w.all), widest.width)
+	}
+	return n
 }
 
 // judgeAuthorities weighs what name servers and resolvers say. The name servers decide what
@@ -387,7 +425,7 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	}
 	v := verdict{outcome: Unknown, zone: s.zone, refused: s.zone.refused}
 	var matches, against []int
-	type asked struct{ host, path string } // the same host may be asked where a CNAME leads, too
+	type asked struct{ host, path, target string } // the same host may be asked where a CNAME leads, too
 	told := make(map[asked]bool)
 	silence := make(map[asked]Code)
 	lame, skipped, unsure := 0, 0, false
@@ -395,7 +433,10 @@ func (r *run) judgeAuthorities(ctx context.Context, rec Record, s survey, rows [
 	votes := make(map[Code]int)
 	for i, op := range opinions {
 		a := rows[i]
-		here := asked{a.host, a.path}
+		here := asked{host: a.host, path: a.path}
+		if a.led() {
+			here.target = a.steps[len(a.steps)-1].target
+		}
 		switch {
 		case a.width == 0:
 		case a.next != "":
@@ -644,11 +685,11 @@ func (r *run) undelegated(ctx context.Context, z *zone, name string) bool {
 // itself where these differ, else those of the names that it leads to. Where the serials of their
 // copies of a zone differ, a transfer is under way and waiting helps.
 func (r *run) inconsistent(ctx context.Context, rows []answer, opinions []opinion, matches, against []int) (opinion, bool) {
-	led := func(i int) bool { return rows[i].led }
+	led := func(i int) bool { return rows[i].led() }
 	if own := slices.DeleteFunc(slices.Clone(against), led); len(own) > 0 {
 		var have []int
 		for i, a := range rows {
-			if a.width > 0 && (a.next != "" && slices.ContainsFunc(matches, led) || !a.led && opinions[i].match) {
+			if a.width > 0 && (a.next != "" && slices.ContainsFunc(matches, led) || !a.led() && opinions[i].match) {
 				have = append(have, i)
 			}
 		}

@@ -226,9 +226,7 @@ func (r *run) suspicions(rec Record, q question, v verdict) []suspicion {
 	if op, ok := r.wildcard(rec, q, v.why); ok {
 		list = append(list, op)
 	}
-	if cachedCode(v.why) == CodeNegativeCached {
-		list = append(list, r.orphan(v)...)
-	}
+	list = append(list, r.orphan()...)
 	if r.authoritative && v.soa != nil {
 		list = append(list, r.inside(rec, q, v))
 	}
@@ -436,7 +434,7 @@ func same(a, b []string) bool {
 
 // orphan suspects that the whole domain is unknown. In authoritative mode its parent was
 // asked before.
-func (r *run) orphan(v verdict) []suspicion {
+func (r *run) orphan() []suspicion {
 	org := r.organization()
 	if r.authoritative || org.s == "" {
 		return nil
