@@ -35,6 +35,7 @@ type asking struct {
 	cuts   int
 	// parents asks where CNAMEs lead to also the servers that only the parent of a zone names.
 	parents bool
+	leads   *int // how many CNAMEs were followed, on all branches
 }
 
 // survey asks the servers of the zone that holds a name, following delegation and CNAME.
@@ -215,6 +216,9 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 		}
 		sayers[a.next] = append(sayers[a.next], a)
 	}
+	if how.leads == nil {
+		how.leads = new(int)
+	}
 	for i, target := range targets {
 		said := sayers[target]
 		counted := slices.DeleteFunc(slices.Clone(said), func(a answer) bool { return a.width == 0 })
@@ -232,6 +236,14 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 			for j := range s.rows {
 				if s.rows[j].next == target {
 					s.rows[j].next, s.rows[j].result = "", SawLoop
+				}
+			}
+			continue
+		}
+		if *how.leads++; *how.leads > maxLeads {
+			for j := range s.rows {
+				if s.rows[j].next == target {
+					s.rows[j].next, s.rows[j].result = "", SawLimit
 				}
 			}
 			continue

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -739,4 +741,40 @@ func TestDeepDelegationsOfManyServersAreCountedAtOnce(t *testing.T) {
 	if n := independent(level); n != 1 {
 		t.Errorf("%d ways by a single server", n)
 	}
+}
+
+// Servers that each lead elsewhere, at every name of a chain, double the branches with each.
+func TestBranchesThatPartAgainAreBounded(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("domain example.org\nrecord ownership na _postseal TXT \"$TOKEN\"\nwant unknown TIMEOUT\n")
+	for i := range maxChain {
+		fmt.Fprintf(&text, "delegate l%d.com ns0.example.net ns1.example.net ns2.example.net\n", i)
+	}
+	for server := range 3 { // the last one is known to the parents alone
+		lead := string("aba"[server])
+		fmt.Fprintf(&text, "-- ns%d.example.net 192.0.2.1%d\n", server, server)
+		own := func(apex string) {
+			fmt.Fprintf(&text, "zone %[1]s 1\n%[1]s. NS ns0.example.net.\n%[1]s. NS ns1.example.net.\n", apex)
+		}
+		if server < 2 {
+			own("example.org")
+			fmt.Fprintf(&text, "_postseal.example.org. CNAME %s.l0.com.\n", lead)
+		}
+		for i := range maxChain {
+			own(fmt.Sprintf("l%d.com", i))
+			fmt.Fprintf(&text, "a.l%[1]d.com. CNAME %[2]s.l%[3]d.com.\nb.l%[1]d.com. CNAME %[2]s.l%[3]d.com.\n", i, lead, i+1)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "branches.txt")
+	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := readScene(t, file)
+		checker, _ := s.stage(t)
+		f := checker.Check(t.Context(), mustName(t, s.domain), s.records())[0]
+		if f.Outcome != Unknown || len(f.Seen) > 10*maxLeads {
+			t.Errorf("%s %s, seen %d times", f.Outcome, f.Code, len(f.Seen))
+		}
+	})
 }

@@ -24,6 +24,9 @@ const (
 	maxCuts = 6
 	// maxBranches bounds the CNAME targets that the servers of one zone may name.
 	maxBranches = 2
+	// maxLeads bounds the CNAMEs that are followed out of zones for a question: each can part into
+	// branches that part again.
+	maxLeads = 32
 	// pollTries is how often a resolver is asked about name servers, and serverTries how often
 	// a name server is asked: more than usual, in about the same time.
 	pollTries   = defaultTries + 2
