@@ -522,7 +522,7 @@ func (o *oracle) weigh(rec Record, found []dns.RR, dname bool) says {
 	case Ownership:
 		right = slices.ContainsFunc(texts, func(v string) bool { return strings.Trim(v, " \t\r\n") == token })
 	case DKIM:
-		right = !dname && slices.Contains(texts, "tok1.dkim.mail.example.")
+		right = !dname && !slices.ContainsFunc(texts, func(v string) bool { return v != "tok1.dkim.mail.example." })
 	case MailFromMX:
 		right = slices.Contains(texts, "10 mx.mail.example.") && !slices.ContainsFunc(texts, func(v string) bool { return !strings.HasSuffix(v, " mx.mail.example.") })
 	case MailFromSPF:
