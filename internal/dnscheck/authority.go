@@ -171,37 +171,6 @@ func (r *run) below(ctx context.Context, z *zone, rows []answer) *zone {
 	})
 }
 
-// independent counts servers with names and addresses of their own, of which those that a
-// single other named are no more than one.
-func independent(answers []answer) int {
-	hosts, addrs := make(map[string]bool), make(map[string]bool)
-	known := make(map[[4]string]bool) // they name each other's children: counted twice, they would double with each delegation
-	var by, straight []answer
-	for _, a := range answers {
-		if len(a.by) == 0 {
-			straight = append(straight, a)
-		}
-		hosts[a.host], addrs[a.server] = true, true
-		for _, b := range a.by {
-			if key := [4]string{b.host, b.server, b.zone, b.path}; !known[key] {
-				known[key], by = true, append(by, b)
-			}
-		}
-	}
-	n := min(len(hosts), len(addrs))
-	if len(by) > 0 {
-		n = min(n, independent(append(by, straight...))) // a delegation is above what it leads to, so this ends
-	}
-	return n
-}
-
-// step is one CNAME on the way to an answer, and who said it.
-type step struct {
-	target string
-	sayers []answer
-	width  int
-}
-
 // followed asks on where CNAMEs lead out of the zone. The rows of the servers that said so
 // stay in the grid; what counts is what the servers of the target say.
 func (r *run) followed(ctx context.Context, s survey, q question, how asking) survey {
@@ -219,6 +188,13 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 	if how.leads == nil {
 		how.leads = new(int)
 	}
+	end := func(target, result string) { // what those who named it are taken to have answered
+		for i, a := range s.rows {
+			if a.next == target {
+				s.rows[i].next, s.rows[i].result = "", result
+			}
+		}
+	}
 	for i, target := range targets {
 		said := sayers[target]
 		counted := slices.DeleteFunc(slices.Clone(said), func(a answer) bool { return a.width == 0 })
@@ -233,19 +209,11 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 		chain := said[0].chain
 		seen := slices.Concat(how.seen, []string{q.name}, chain[:len(chain)-1])
 		if i >= maxBranches || slices.Contains(seen, target) || len(seen) > maxChain {
-			for j := range s.rows {
-				if s.rows[j].next == target {
-					s.rows[j].next, s.rows[j].result = "", SawLoop
-				}
-			}
+			end(target, SawLoop)
 			continue
 		}
 		if *how.leads++; *how.leads > maxLeads {
-			for j := range s.rows {
-				if s.rows[j].next == target {
-					s.rows[j].next, s.rows[j].result = "", SawLimit
-				}
-			}
+			end(target, SawLimit)
 			continue
 		}
 		on := how
@@ -253,14 +221,10 @@ func (r *run) followed(ctx context.Context, s survey, q question, how asking) su
 		t := r.surveyAway(ctx, question{target, q.qtype}, on)
 		if len(t.rows) == 0 {
 			// Nobody can be asked about the target; that is the answer of those who named it.
-			for j := range s.rows {
-				if s.rows[j].next == target {
-					s.rows[j].next = ""
-					s.rows[j].result = SawSERVFAIL
-					if t.zone.absent != "" || t.zone.nowhere {
-						s.rows[j].result = SawNXDOMAIN
-					}
-				}
+			if t.zone.absent != "" || t.zone.nowhere {
+				end(target, SawNXDOMAIN)
+			} else {
+				end(target, SawSERVFAIL)
 			}
 			continue
 		}
